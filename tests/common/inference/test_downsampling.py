@@ -9,7 +9,7 @@ from common.inference.downsampling import Columns, Rows
 @pytest.mark.parametrize("n_frames", [1, 99, 200, 201, 1000, 4321])
 def test_columns_are_the_largest_values_of_equally_many_frames(n_frames):
     frames = np.random.default_rng(n_frames).normal(size=(n_frames, 3)).astype(np.float32)
-    columns = Columns(most=100)
+    columns = Columns(n_max=100)
     for start in range(0, n_frames, 37):
         columns.add(frames[start : start + 37])
     n = columns.frames_per_column
@@ -20,7 +20,7 @@ def test_columns_are_the_largest_values_of_equally_many_frames(n_frames):
 
 
 def test_rows_of_every_so_many_frames_are_kept():
-    rows = Rows(2, most=50)
+    rows = Rows(2, n_max=50)
     for frame in range(0, 1000, 2):
         rows.add(np.array([[frame, 5], [frame, 7], [frame + 1, 5]]))
     n = rows.frames_per_row
