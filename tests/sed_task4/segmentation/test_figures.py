@@ -87,7 +87,7 @@ def test_separated_sounds_are_next_to_the_reference_if_known(tmp_path):
     mixture = RNG.normal(size=16000)
     sounds = {"Bark": mixture / 2, "Meow": np.zeros(16000)}
     figure = separated_figure(mixture, sounds, 8000, "a.wav", references={"Bark": mixture / 3})
-    assert headings(figure) == ["Mixture", "Bark: separated", "Bark: alone", "Meow: separated"]
+    assert headings(figure) == ["Mixture", "Bark: separated", "Bark: reference", "Meow: separated"]
     save_figure(figure, tmp_path / "separated.png")
 
 
