@@ -1,4 +1,3 @@
-"""What every system shares: settings, audio, features, records, training; knows no task and no
-class list."""
+"""Rooms shared by every system, from audio to reports; they know no task and no class list."""
 
 __version__ = "0.1.0"

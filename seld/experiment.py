@@ -25,7 +25,7 @@ from common.models.audio_features import features_of
 from common.runtime.distribution import devices
 from common.training.ensemble import EarlierOutputs, Ensemble, TrainedStage
 from common.training.evaluation import Prediction, predict_recordings
-from common.training.experiment import BaseExperiment
+from common.training.experiment import FoldedExperiment
 from common.training.stage import load_model
 from common.training.stage_data import ModelInput, stage_data
 from common.training.system import Stage, parts
@@ -54,7 +54,7 @@ logger = logging.getLogger(__name__)
 Scored = dict[str, list[ScoredRecording]]  # by part of the system
 
 
-class Experiment(BaseExperiment[TaskConfig, Scored]):
+class Experiment(FoldedExperiment[TaskConfig, Scored]):
     """A SELD task with its system, checked and ready to run."""
 
     @staticmethod

@@ -56,6 +56,10 @@ class ReadPage(HTMLParser):
         """The attributes of each element of one kind."""
         return [attributes for name, attributes in self.tags if name == tag]
 
+    def pictures(self) -> list[dict[str, str]]:
+        """The attributes of each picture other than learning curves."""
+        return [each for each in self.named("img") if not each["alt"].startswith("Learning")]
+
 
 def read_report(path: Path) -> ReadPage:
     """Reads a report, and checks that it is complete, offline, small, with described images."""

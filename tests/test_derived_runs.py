@@ -118,12 +118,11 @@ def test_a_search_is_not_continued_after_its_dataset_changed(office, over, monke
 
 def simulated(task, monkeypatch, **changes: object) -> None:
     """Writes the record of a dataset's simulation, and no recordings."""
-    simulator, settings = load(task.family, "simulation.simulator"), {}
+    settings: dict[str, object] = {}
     with monkeypatch.context() as patch:
-        patch.setattr(
-            simulator, "check_same_simulation", lambda root, wanted: settings.update(wanted())
-        )
-        simulator.check(task)
+        compared = "common.simulation.simulator.check_same_simulation"
+        patch.setattr(compared, lambda root, wanted: settings.update(wanted()))
+        load(task.family, "simulation.simulator").check(task)
     Path(task.dataset_dir).mkdir()
     finish_root(task.dataset_dir, settings | changes)
 

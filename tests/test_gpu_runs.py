@@ -62,9 +62,7 @@ def quick_run(tmp_path_factory, fast_compilation):
     """Files of a quick run: figures, tables, and its folder."""
     folder = tmp_path_factory.mktemp("gpu")
     markdown, result = folder / "table.md", folder / "result.json"
-    markdown.write_text(
-        "before\n<!-- gpu_runs:begin -->\nold table\n<!-- gpu_runs:end -->\nafter\n"
-    )
+    markdown.write_text("before\n<!-- gpu_runs:begin -->\nearlier\n<!-- gpu_runs:end -->\nafter\n")
     files = ["--folder", str(folder), "--markdown", str(markdown), "--json", str(result)]
     gpu_runs.main(["--quick", "--tasks", "two-stage", "--set", "parallel.jobs=1", *files])
     return json.loads(result.read_text()), markdown.read_text(), folder
@@ -95,7 +93,7 @@ def test_the_tables_are_between_markers_and_name_the_device(quick_run):
     text = quick_run[1]
     assert text.startswith("before\n<!-- gpu_runs:begin -->\nSystems at")
     assert text.endswith("<!-- gpu_runs:end -->\nafter\n")
-    assert "old table" not in text and "Backend jax, on the CPU as requested." in text
+    assert "earlier" not in text and "Backend jax, on the CPU as requested." in text
     assert "| two-stage | published, real recordings | 0.149 | 91.6 % |" in text
     assert (
         "    python -m benchmarks.gpu_runs --backend jax --tasks two-stage --quick --set"

@@ -6,7 +6,6 @@ The scripts `seld.py`, `task4_crnn.py` ... are this command with a default task.
 """
 
 import argparse
-import importlib
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -129,7 +128,9 @@ def _train(options: argparse.Namespace) -> None:
         scores = experiment.run(stores, own)
     if multi_host.world().is_coordinator:
         print(scores)
-        importlib.import_module("common.reports.run").report_finished_run(folder, task)
+        from common.reports.run import report_finished_run  # with matplotlib
+
+        report_finished_run(folder, task)
 
 
 def plan_lines(

@@ -6,15 +6,14 @@ one more entry there: settings, extraction, training, prediction, figures and re
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from common.errors import ConfigError
+from common.family import families, load
 from common.features.spectral import mel_filters
 from common.settings.stft import Stft, Window
-from common.settings.tasks import families
 
 MEL_BANDS = ("n_mels", "fmin_hz", "fmax_hz")
 _MISSING: Any = None
@@ -166,7 +165,7 @@ def kind_named(name: str) -> FeatureKind:
             if name in table:
                 return table[name]
         for family in families():  # models can be loaded without the settings of their family
-            import_module(f"{family}.config")
+            load(family, "config")
     raise unknown_kind(name, [known for table in _TABLES for known in table])
 
 

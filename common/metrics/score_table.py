@@ -1,10 +1,10 @@
 """Score tables on the screen and in Markdown: one renderer for the reports of every family."""
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from common.io.tables import to_text
 from common.metrics.detection import INFINITE_RATE
@@ -56,15 +56,7 @@ class ScoreTable:
         return f"**{self.title}**\n\n{table}" if self.title else table
 
 
-class TableRow(Protocol):
-    """Row of a report, see `ScoreTables.row`."""
-
-    @property
-    def label(self) -> str:
-        """Name of the row, e.g. of a system."""
-
-
-class ScoreTables:
+class ScoreTables(ABC):
     """Base of the reports: tables, and remarks on them below."""
 
     rows: tuple[Any, ...]

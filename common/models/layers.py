@@ -6,8 +6,10 @@ from typing import Any, Literal
 
 import keras
 import numpy as np
+from pydantic import Field
 
 from common.errors import CheckpointError
+from common.settings.section import Section
 
 Pooling = Literal["average", "max"]
 STATISTICS = "standardize"  # the layer that holds the statistics of the training data
@@ -260,6 +262,24 @@ class NormOptions:
         options = {"epsilon": self.epsilon, "momentum": self.momentum, "name": name}
         gamma = keras.initializers.RandomNormal(1.0, std) if std else "ones"
         return BatchNormalization(gamma_initializer=gamma, **options)
+
+
+class NormConfig(Section):
+    """Batch normalisation of networks published in PyTorch; a `NetworkConfig` extends it."""
+
+    batch_norm_epsilon: float = Field(
+        1e-5, gt=0.0, description="Value added to the variance in batch normalisation."
+    )
+    batch_norm_momentum: float = Field(
+        0.9,
+        ge=0.0,
+        lt=1.0,
+        description="Momentum of the running mean and variance; PyTorch's is 1 minus this.",
+    )
+
+    def norm(self, gamma_deviation: float = 0.0) -> NormOptions:
+        """Options of the layers; `gamma_deviation` as in `NormOptions`."""
+        return NormOptions(self.batch_norm_epsilon, self.batch_norm_momentum, gamma_deviation)
 
 
 def stacked_conv_block(

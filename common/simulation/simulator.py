@@ -17,6 +17,7 @@ from common.settings.section import Section
 from common.simulation.dataset_folder import (
     as_stored,
     check_root,
+    check_same_simulation,
     finish_root,
     prepare_root,
     scratch_folder,
@@ -128,6 +129,14 @@ class Simulator(ABC, Generic[Plan, Sounds]):
         return sum(
             tqdm(seconds, self.unit, len(pending), unit="file", disable=not progress), start=0.0
         )
+
+    def check(self) -> None:
+        """Compares the dataset in `root` with these settings.
+
+        Raises:
+            DataError: it was simulated with other settings.
+        """
+        check_same_simulation(self.root, self.stored_settings)
 
     def stored_settings(self) -> dict[str, Any]:
         """Lists everything that decides the content of the recordings, as JSON stores it."""

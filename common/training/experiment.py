@@ -29,9 +29,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class BaseExperiment(ABC, Generic[Task, Result]):
-    """A task with its system, checked and ready to run; `Result` is what the test of a fold gives.
-
-    A family without folds overrides `run`, others `run_fold`.
+    """A task with its system, checked and ready to run; `Result` is what a test gives.
 
     Attributes:
         task: the settings.
@@ -75,44 +73,28 @@ class BaseExperiment(ABC, Generic[Task, Result]):
 
     @abstractmethod
     def report(self, results: Sequence[Result], folder: Path) -> str:
-        """Writes and returns the tables of scores over some folds."""
+        """Writes and returns the tables of scores over some tests."""
 
-    def check(self) -> None:
-        """Raises ConfigError if settings of the family do not fit the system."""
-
-    def check_stores(self, stores: Sequence[FeatureStore]) -> None:
-        """Raises DataError if the stored features do not allow training and scores."""
-
-    def new_network(self) -> keras.Model:
-        """Network with fresh weights, from standardised features (B, T, F, C) to outputs."""
-        shape = (None, *self.feature_shape(self.task))
-        n_classes = self.task.dataset.n_classes  # type: ignore[attr-defined]
-        return self.system.build_model(shape, n_classes, self.network)
-
+    @abstractmethod
     def run(self, stores: Sequence[FeatureStore], folder: Path) -> str:
-        """Trains, tests and scores every fold.
+        """Trains, tests and scores.
 
         Args:
             stores: the extracted sets that the task reads.
             folder: the run's directory.
 
         Returns:
-            The tables of scores over all folds, also written to `scores.txt` and `scores.json`.
+            The tables of scores as text, also written to `scores.txt` and `scores.json`.
         """
-        self.check_stores(stores)
-        results: list[Result] = []
-        folds: Sequence[FoldConfig] = self.task.folds  # type: ignore[attr-defined]
-        for fold in folds:
-            splits = map(list, (fold.train, fold.decisive, fold.test))
-            logger.info("Fold %s: train on %s, validate on %s, test on %s.", fold.name, *splits)
-            results.append(self.run_fold(fold, stores, folder / fold.name))
-            if len(folds) > 1:
-                self.report(results[-1:], folder / fold.name)
-        return self.report(results, folder)
 
-    def run_fold(self, fold: FoldConfig, stores: Sequence[FeatureStore], folder: Path) -> Result:
-        """Trains one fold, and tests it in the fold's own folder."""
-        raise NotImplementedError
+    def check(self) -> None:
+        """Raises ConfigError if settings of the family do not fit the system."""
+
+    def new_network(self) -> keras.Model:
+        """Network with fresh weights, from standardised features (B, T, F, C) to outputs."""
+        shape = (None, *self.feature_shape(self.task))
+        n_classes = self.task.dataset.n_classes  # type: ignore[attr-defined]
+        return self.system.build_model(shape, n_classes, self.network)
 
     def begin_stages(self, folder: Path) -> list[Stage]:
         """Stages of the system; removes the folders of those that `overwrite` asks for."""
@@ -151,3 +133,27 @@ class BaseExperiment(ABC, Generic[Task, Result]):
         write_json(folder / "scores.json", report.to_dict())
         write_text(folder / "scores.txt", report.to_text() + "\n")
         return report.to_text()
+
+
+class FoldedExperiment(BaseExperiment[Task, Result]):
+    """An experiment over the folds of its task: each is trained and tested, all are scored."""
+
+    @abstractmethod
+    def run_fold(self, fold: FoldConfig, stores: Sequence[FeatureStore], folder: Path) -> Result:
+        """Trains one fold, and tests it in the fold's own folder."""
+
+    def check_stores(self, stores: Sequence[FeatureStore]) -> None:
+        """Raises DataError if the stored features do not allow training and scores."""
+
+    def run(self, stores: Sequence[FeatureStore], folder: Path) -> str:
+        """Trains, tests and scores every fold; arguments and result as in `BaseExperiment.run`."""
+        self.check_stores(stores)
+        results: list[Result] = []
+        folds: Sequence[FoldConfig] = self.task.folds  # type: ignore[attr-defined]
+        for fold in folds:
+            splits = map(list, (fold.train, fold.decisive, fold.test))
+            logger.info("Fold %s: train on %s, validate on %s, test on %s.", fold.name, *splits)
+            results.append(self.run_fold(fold, stores, folder / fold.name))
+            if len(folds) > 1:
+                self.report(results[-1:], folder / fold.name)
+        return self.report(results, folder)

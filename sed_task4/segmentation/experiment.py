@@ -19,7 +19,7 @@ from common.settings.folds import FoldConfig
 from common.training.callbacks import Scorer
 from common.training.ensemble import TrainedStage
 from common.training.evaluation import Prediction, predict_recordings
-from common.training.experiment import BaseExperiment
+from common.training.experiment import FoldedExperiment
 from common.training.stage_data import ModelInput, stage_data
 from common.training.system import Stage
 from sed_task4.segmentation import clip_scorer
@@ -80,7 +80,7 @@ class TagScorer(Scorer):
         return {"map": scores.map, "auc": scores.mean_auc, "clip_macro_f": scores.macro_f}
 
 
-class Experiment(BaseExperiment[TaskConfig, FoldScores]):
+class Experiment(FoldedExperiment[TaskConfig, FoldScores]):
     """A segmentation task with its system, checked and ready to run."""
 
     @staticmethod

@@ -290,8 +290,10 @@ def _reference_classes(task: Any, recordings: Sequence[Path]) -> dict[str, list[
     known = {each.name: [event.label for event in each.events] for each in mixtures}
     unknown = [path.name for path in recordings if path.name not in known]
     if unknown:
-        folder = task.dataset_dir
-        raise ConfigError(f"--reference is for mixtures of {folder}. Received: {unknown[0]}.")
+        raise ConfigError(
+            f"--reference is for mixtures of {task.dataset_dir}. Received: {unknown[0]}, which is"
+            " none."
+        )
     return known
 
 

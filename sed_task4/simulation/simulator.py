@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from common.errors import ConfigError
 from common.io.files import write_text
-from common.simulation.dataset_folder import check_same_simulation, text_digest
+from common.simulation.dataset_folder import text_digest
 from common.simulation.own_recordings import background_digest, source_digest
 from common.simulation.simulator import SimulationReport, Simulator
 from common.simulation.sound_bank import SoundBank
@@ -225,8 +225,7 @@ def check(task: Any) -> None:
     Raises:
         DataError: it was simulated with other settings.
     """
-    simulator = Task4Simulator.of_task(task)
-    check_same_simulation(simulator.root, simulator.stored_settings)
+    Task4Simulator.of_task(task).check()
 
 
 def own_sources(task: Any) -> dict[tuple[str, str], tuple[int, int]]:

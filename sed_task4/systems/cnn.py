@@ -9,10 +9,9 @@ import numpy as np
 from pydantic import Field
 
 from common.errors import ConfigError
-from common.models.layers import Aggregate, NormOptions, Pooling, stacked_conv_block
+from common.models.layers import Aggregate, NormConfig, Pooling, stacked_conv_block
 from common.models.losses import MaskedBinaryCrossentropy
 from common.models.torch_weights import BATCH_NORM
-from common.settings.section import Section
 from common.training.system import Stage
 from sed_task4.systems._outputs import clip_outputs, macro_f
 
@@ -22,7 +21,7 @@ PUBLISHED_FILTERS = {"cnn5": _FILTERS, "cnn9": _FILTERS, "cnn13": (*_FILTERS, 10
 LOG_FLOOR = -100.0  # of the published loss
 
 
-class NetworkConfig(Section):
+class NetworkConfig(NormConfig):
     """Architecture and sizes of the network."""
 
     architecture: Literal["cnn5", "cnn9", "cnn13"] = Field(
@@ -46,15 +45,6 @@ class NetworkConfig(Section):
     )
     initialisation: Literal["he_uniform", "he_normal", "glorot_uniform"] = Field(
         "he_uniform", description="Keras initialiser of the kernels."
-    )
-    batch_norm_epsilon: float = Field(
-        1e-5, gt=0.0, description="Value added to the variance in batch normalisation."
-    )
-    batch_norm_momentum: float = Field(
-        0.9,
-        ge=0.0,
-        lt=1.0,
-        description="Momentum of the running mean and variance; PyTorch's is 1 minus this.",
     )
 
     @property
@@ -133,7 +123,7 @@ def build_model(
         localization: DCASE 2019 baseline systems", arXiv:1904.03476.
     """
     check_network(network, shape)
-    norm = NormOptions(network.batch_norm_epsilon, network.batch_norm_momentum)
+    norm = network.norm()
     is_cnn5 = network.architecture == "cnn5"
     spectra = x = keras.Input(shape, name="spectra", dtype="float32")  # (B, T, F, C)
     blocks = zip(network.filters_of_blocks, network.layer_names, strict=True)

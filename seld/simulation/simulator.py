@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ConfigError
-from common.simulation.dataset_folder import check_same_simulation, text_digest
+from common.simulation.dataset_folder import text_digest
 from common.simulation.own_recordings import source_digest
 from common.simulation.simulator import SimulationReport, Simulator
 from common.simulation.source_selection import SoundSelection, count_sources
@@ -161,8 +161,7 @@ def check(task: Any) -> None:
     Raises:
         DataError: it was simulated with other settings.
     """
-    simulator = SeldSimulator.of_task(task)
-    check_same_simulation(simulator.root, simulator.stored_settings)
+    SeldSimulator.of_task(task).check()
 
 
 def own_sources(task: Any) -> dict[tuple[str, str], tuple[int, int]]:

@@ -8,9 +8,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from common.errors import ConfigError
-from common.models.layers import Aggregate, NormOptions, Pooling, RecurrentGates, stacked_conv_block
+from common.models.layers import Aggregate, NormConfig, Pooling, RecurrentGates, stacked_conv_block
 from common.models.torch_weights import BATCH_NORM
-from common.settings.section import Section
 from common.training.system import Stage
 from seld.geometry import FLOAT32_SLACK_DEG, snapped_deg
 from seld.losses import two_stage_losses
@@ -24,7 +23,7 @@ HEADS = {"sed": ("event_fc",), "doa": ("azimuth_fc", "elevation_fc")}  # layers 
 GAMMA_STD = 0.02  # of the initial scales of batch normalisation, whose mean is 1
 
 
-class NetworkConfig(Section):
+class NetworkConfig(NormConfig):
     """Architecture of the network and training scheme."""
 
     architecture: Literal["crnn10", "vgg9"] = Field(
@@ -53,15 +52,6 @@ class NetworkConfig(Section):
     )
     also_joint: bool = Field(
         False, description="With two_stage: also train both heads at once, and compare."
-    )
-    batch_norm_epsilon: float = Field(
-        1e-5, gt=0.0, description="Value added to the variance in batch normalisation."
-    )
-    batch_norm_momentum: float = Field(
-        0.9,
-        ge=0.0,
-        lt=1.0,
-        description="Momentum of the running mean and variance; PyTorch's is 1 minus this.",
     )
     round_to_deg: Annotated[float, Field(gt=0.0)] | None = Field(
         10.0, description="Step in degrees to which submitted directions are rounded; null: none."
@@ -157,7 +147,7 @@ def build_model(
 
 def _convolutions(x: Any, network: NetworkConfig) -> Any:
     """Applies the blocks to (B, T, F, C)."""
-    norm = NormOptions(network.batch_norm_epsilon, network.batch_norm_momentum, GAMMA_STD)
+    norm = network.norm(GAMMA_STD)
     for number, n_filters in enumerate(network.filters, start=1):
         x = stacked_conv_block(
             x,

@@ -102,8 +102,7 @@ def test_the_report_has_all_scores_and_extreme_clips_with_sound(folder):
         "best of" in page.text and "F of 1 s segments" in page.text and "median_frames" in page.text
     )
     n_shown = page.text.count(": F of 1 s segments ")
-    curves = [each for each in page.named("img") if each["alt"].startswith("Learning curves")]
-    n_pictures = len(page.named("img")) - len(curves) - 1  # and the figure of durations
+    n_pictures = len(page.pictures()) - 1  # and the figure of durations
     assert n_shown == len(page.named("audio")) == n_pictures >= 2
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from common.audio.files import from_int16, to_int16
+from common.cli.report import main as report
 from common.errors import ConfigError
 from common.features import spectral
 from common.features.kinds import (
@@ -81,6 +82,7 @@ def test_a_kind_in_one_entry_is_extracted_trained_and_drawn(tmp_path, root_mel_k
     run = tmp_path / "output" / "demo_new"
     assert (tmp_path / "feature" / "foa_dev_root_mel").is_dir()
     assert len(list(run.glob("**/features.png"))) and (run / "scores.json").is_file()
+    assert report([str(run)]) == 0
     assert "root_mel" in (run / "report.html").read_text(encoding="utf-8")
 
 

@@ -13,12 +13,7 @@ from typing import Any, ClassVar
 
 from common.errors import ConfigError, DataError
 from common.io.files import write_text
-from common.simulation.dataset_folder import (
-    SETTINGS_FILE,
-    check_same_simulation,
-    read_settings,
-    text_digest,
-)
+from common.simulation.dataset_folder import SETTINGS_FILE, read_settings, text_digest
 from common.simulation.simulator import SimulationReport, Simulator
 from sed_task4.segmentation import dataset as data
 from sed_task4.segmentation.dataset import DatasetConfig, EventFile
@@ -182,8 +177,7 @@ def check(task: Any) -> None:
         ConfigError: a class has no synthetic sound.
         DataError: it was simulated with other settings.
     """
-    simulator = SegmentationSimulator.of_task(task)
-    check_same_simulation(simulator.root, simulator.stored_settings)
+    SegmentationSimulator.of_task(task).check()
 
 
 def simulated_classes(classes: Sequence[str], may_lack_classes: bool) -> list[str]:

@@ -8,11 +8,10 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from common.errors import ConfigError
-from common.models.layers import NormOptions, stacked_conv_block
+from common.models.layers import NormConfig, stacked_conv_block
 from common.models.losses import MaskedBinaryCrossentropy
 from common.models.rank_pooling import GlobalPooling, MapPooling
 from common.models.torch_weights import BATCH_NORM
-from common.settings.section import Section
 from common.training.system import Stage
 from sed_task4.systems._outputs import clip_outputs
 from sed_task4.systems.cnn import LOG_FLOOR
@@ -21,7 +20,7 @@ Size = Annotated[int, Field(gt=0)]
 N_BLOCKS = 4
 
 
-class NetworkConfig(Section):
+class NetworkConfig(NormConfig):
     """Sizes of the network, and the pooling of masks into tags."""
 
     filters: tuple[Size, ...] = Field(
@@ -50,15 +49,6 @@ class NetworkConfig(Section):
         "he_uniform",
         pattern="^(he|glorot)_(uniform|normal)$",
         description="Keras initialiser of the kernels.",
-    )
-    batch_norm_epsilon: float = Field(
-        1e-5, gt=0.0, description="Value added to the variance in batch normalisation."
-    )
-    batch_norm_momentum: float = Field(
-        0.9,
-        ge=0.0,
-        lt=1.0,
-        description="Momentum of the running mean and variance; PyTorch's is 1 minus this.",
     )
 
     @model_validator(mode="after")
@@ -121,7 +111,7 @@ def build_model(
         labelled data", IEEE/ACM Trans. Audio Speech Lang. Process. 27(4), 2019, arXiv:1804.04715.
     """
     check_network(network, shape)
-    norm = NormOptions(network.batch_norm_epsilon, network.batch_norm_momentum)
+    norm = network.norm()
     spectra = x = keras.Input(shape, name="spectra", dtype="float32")  # (B, T, F, C)
     for n_filters, names in zip(network.filters, network.layer_names, strict=True):
         x = stacked_conv_block(

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from common.settings.folds import FoldConfig
-from common.training.experiment import BaseExperiment
+from common.training.experiment import FoldedExperiment
 from common.training.system import Stage
 
 
@@ -23,7 +23,7 @@ class Report:
         return "\n".join(self.notes)
 
 
-class Experiment(BaseExperiment):
+class Experiment(FoldedExperiment):
     """Scores a fold by its name."""
 
     frontend = None

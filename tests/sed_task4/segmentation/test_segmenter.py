@@ -227,7 +227,7 @@ def test_the_command_reports_errors(run, tmp_path, capsys):
             "--stage",
             "gmp",
         ): "--stage: expected one of gwrp. Received: gmp",
-        (str(run), str(tmp_path / "a.wav"), "--reference"): "is for mixtures of",
+        (str(run), str(tmp_path / "a.wav"), "--reference"): "Received: a.wav, which is none",
         (
             str(run),
             str(tmp_path / "a.wav"),
