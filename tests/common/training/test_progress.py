@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from common.display.plotting import Curve, Panel
+from common.training import progress
 from common.training.progress import LINE_COLUMNS, ProgressLines, score_names
 from seld.figures import LEARNING_PANELS
 
@@ -34,15 +35,20 @@ def model():
     return model
 
 
+def told(caplog) -> list[str]:
+    """The lines of the progress itself: libraries log on the side."""
+    return [record.getMessage() for record in caplog.records if record.name == progress.__name__]
+
+
 def lines_of(model, caplog, first: int = 0, history: dict | None = None, **kept) -> list[str]:
     caplog.clear()
-    progress = ProgressLines("fold1/seld", NAMES, "val_er", "min", history or {})
+    lines = ProgressLines("fold1/seld", NAMES, "val_er", "min", history or {})
     x = np.zeros((4, 2), np.float32)
-    callbacks = [Scores(), progress, *kept.get("callbacks", [])]
+    callbacks = [Scores(), lines, *kept.get("callbacks", [])]
     options = {"epochs": 5, "initial_epoch": first, "batch_size": 2, "verbose": 0}
     with caplog.at_level("INFO"):
         model.fit(x, x[:, :1], callbacks=callbacks, **options)
-    return [record.getMessage() for record in caplog.records]
+    return told(caplog)
 
 
 def test_the_decisive_score_comes_first_without_losses_of_parts():
@@ -92,7 +98,7 @@ def test_a_line_of_a_seld_training_fits_100_columns(model, caplog):
     progress.on_epoch_begin(999)
     with caplog.at_level("INFO"):
         progress.on_epoch_end(999, dict.fromkeys(names, 0.123456789))
-    heading, line = (record.getMessage() for record in caplog.records)
+    heading, line = told(caplog)
     assert max(len(heading), len(line)) <= LINE_COLUMNS and line.endswith(" *")
     assert heading.split()[:6] == ["epoch", "loss", "val_loss", "seld_error", "er", "f"]
     assert "doa_error_deg" in heading and "frame_recall" in heading
