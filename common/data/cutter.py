@@ -33,6 +33,7 @@ class SequenceCutter:
         labels: the arrays that targets are made of.
         cut_labels: those of them that are cut in time.
         whole_labels: those of them that belong to whole recordings.
+        event_targets: makes the targets from events; None: they are made of `labels`.
         names: all arrays that are read.
 
     Raises:
@@ -48,8 +49,9 @@ class SequenceCutter:
         self.hop_frames = pipeline.sequence_hop_frames
         self.context_frames = sequence_format.context_frames
         self._targets, self._stride = sequence_format.targets, sequence_format.target_stride
-        self._padding = sequence_format.padding
-        self.labels = sorted({ACTIVITY, *(name for own in self._targets.values() for name in own)})
+        self._padding, self.event_targets = sequence_format.padding, sequence_format.event_targets
+        stored = {name for own in self._targets.values() for name in own}
+        self.labels = sorted(stored if self.event_targets else stored | {ACTIVITY})
         missing = sorted({self.input_name, *self.labels} - set(schema.arrays))
         if missing:
             raise ValueError(
@@ -134,6 +136,8 @@ class SequenceCutter:
 
     def targets_of(self, batch: Tensors) -> Tensors:
         """Targets of the model by output, float32 (B, T', width) or (B, width), of cut labels."""
+        if self.event_targets is not None:
+            return {output: batch[output] for output in self.event_targets.shapes}
         labels = {name: tf.cast(batch[name], tf.float32) for name in self.labels}
         labels[ACTIVITY] = tf.where(batch[INSIDE][..., None], labels[ACTIVITY], -1.0)
         middle = slice(self._stride // 2, None, self._stride)
@@ -142,6 +146,16 @@ class SequenceCutter:
             joined = tf.concat([labels[name] for name in names], axis=-1)
             targets[output] = joined[:, middle] if joined.shape.rank == 3 else joined
         return targets
+
+    def middles(self, starts: np.ndarray, length: int | None = None) -> np.ndarray:
+        """Feature frames in the middle of each output frame of sequences, int (n, T').
+
+        Args:
+            starts: first frames (n,).
+            length: frames of a sequence; None: `sequence_frames`.
+        """
+        outputs = np.arange((length or self.sequence_frames) // self._stride)
+        return starts[:, None] + self._stride * outputs + self._stride // 2
 
 
 def draw_key(seed: int, number: tf.Tensor, draw: tf.Tensor | int) -> tf.Tensor:

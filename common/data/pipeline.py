@@ -28,6 +28,7 @@ import numpy as np
 
 from common.data.augmentation import BatchFinisher, interleave
 from common.data.cutter import INSIDE, SequenceCutter
+from common.data.made_targets import MadeTargets, made_for_recording
 from common.data.passes import Batching, BufferedPasses, Passes, shuffled_passes, with_checksums
 from common.data.selection import Selection
 from common.data.sequences import ACTIVITY, EVENTS, FEATURES, LABELLED, SequenceFormat
@@ -145,9 +146,11 @@ def evaluation_stream(
 
     def element(*records: tf.Tensor) -> dict:
         arrays = source.parse(records, wanted)
-        frames, length = source.n_frames(arrays), pipeline.sequence_frames
+        frames, length = source.n_frames(arrays), tf.constant(pipeline.sequence_frames)
         length = tf.maximum(frames, length) if pipeline.whole_recordings else length
-        sequences = cutter.cut(arrays, -(-frames // length), length)
+        n_sequences = -(-frames // length)
+        sequences = cutter.cut(arrays, n_sequences, length)
+        sequences |= made_for_recording(cutter, arrays, frames, n_sequences, length)
         features = sequences.pop(FEATURES)
         kept = {EVENTS: arrays[EVENTS]} if EVENTS in arrays else {}
         return kept | {
@@ -202,7 +205,8 @@ def _streamed_passes(
     """Passes whose sequences are read from the shards, with the checksums of these."""
     sides = source.find(cutter.names)
     known, frames = _known_and_frames(source, cutter, sides)
-    read = _reader(cutter, sides, known, frames)
+    made = MadeTargets(cutter, source, known, frames)
+    read = _reader(cutter, sides, known, frames, made)
     if pipeline.shuffle_buffer_mb is not None:
         own = (source, cutter, sides[0], frames, pipeline, seed, first_pass)
         return BufferedPasses(*own), read
@@ -212,7 +216,11 @@ def _streamed_passes(
 
 
 def _reader(
-    cutter: SequenceCutter, sides: Sequence[Records], known: np.ndarray, frames: np.ndarray
+    cutter: SequenceCutter,
+    sides: Sequence[Records],
+    known: np.ndarray,
+    frames: np.ndarray,
+    made: MadeTargets,
 ) -> Read:
     """Reads the sequences of a batch from their shards."""
     arrays = {name: side for side in sides for name in side.offsets}
@@ -234,7 +242,8 @@ def _reader(
         within = wanted[:, : cutter.sequence_frames] < ends
         batch[FEATURES] = cutter.padded(batch.pop(cutter.input_name), wanted < ends + context)
         batch[INSIDE] = within & tf.gather(known_of, recordings)[:, None]
-        return batch | {name: tf.gather(array, recordings) for name, array in whole.items()}
+        batch |= {name: tf.gather(array, recordings) for name, array in whole.items()}
+        return batch | made(recordings, starts)
 
     return read
 
@@ -262,6 +271,7 @@ def _cached_passes(
     arrays, whole, frames = _load(source, cutter)  # arrays (N, ...): recordings joined in time
     features, context = arrays.pop(FEATURES), cutter.context_frames
     starts = np.cumsum(frames) - frames
+    made = MadeTargets(cutter, source, arrays[INSIDE].numpy()[starts], frames)
     # First row of each recording in the labels, and its first piece in the features.
     starts_of, frames_of = tf.constant(starts, tf.int64), tf.constant(frames, tf.int32)
     pieces_of = tf.constant(starts + context * np.arange(len(starts)), tf.int64)
@@ -280,7 +290,8 @@ def _cached_passes(
         batch[INSIDE] &= within < ends[:, None]
         taken = tf.gather(features, rows(wanted, pieces_of, ends + context))
         batch[FEATURES] = cutter.padded(taken, wanted < ends[:, None] + context)
-        return batch | {name: tf.gather(array, recordings) for name, array in whole.items()}
+        batch |= {name: tf.gather(array, recordings) for name, array in whole.items()}
+        return batch | made(recordings, begin)
 
     batching = Batching.of(cutter, frames, pipeline)
     return shuffled_passes(cutter, frames, batching, seed), read

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,6 +13,26 @@ FEATURES = "features"
 ACTIVITY = "activity"
 LABELLED = "labelled"
 EVENTS = "events"
+
+
+class EventTargets(Protocol):
+    """Targets that are made from the events of recordings, sequence by sequence.
+
+    Attributes:
+        shapes: by output of the model, the shape of the target of one output frame.
+        vectors: by output, the axis of the target that holds x, y and z, counted from the last,
+            and the place of x on it; rotations of recordings turn them.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    vectors: Mapping[str, tuple[int, int]]
+
+    # From the stored events of a recording, its feature frames, and whether it has labels, to
+    # whatever `make` needs of them.
+    def table(self, events: np.ndarray, frames: int, labelled: bool) -> Any: ...
+
+    # Targets by output, float32 (T', ...), at the feature frames in the middle of output frames.
+    def make(self, table: Any, middles: np.ndarray) -> dict[str, np.ndarray]: ...
 
 
 @dataclass(frozen=True)
@@ -28,6 +48,7 @@ class SequenceFormat:
             turns into zeros; None: the last frame is repeated.
         context_frames: pieces of audio that a sequence needs beyond its frames, see
             `common.features.frontend`.
+        event_targets: makes the targets from the events, in place of `targets`.
 
     Raises:
         ValueError: padding is combined with interleaved channels.
@@ -38,6 +59,7 @@ class SequenceFormat:
     interleaved_channels: bool = False
     padding: np.ndarray | None = None
     context_frames: int = 0
+    event_targets: EventTargets | None = None
 
     def __post_init__(self) -> None:
         if self.padding is not None and self.interleaved_channels:

@@ -142,6 +142,19 @@ class Records:
             arrays[number] = read.reshape(shape)
         return arrays.astype(spec.dtype)
 
+    def ragged(self, name: str) -> list[np.ndarray]:
+        """An array of another length in each recording, such as its events, of all of them."""
+        spec = self.schema.arrays[name]
+        stored, width = np.dtype(spec.dtype).newbyteorder("<"), [size or 0 for size in spec.shape[1:]]
+        arrays = []
+        for shard, offset, rows in zip(
+            self.shard_of, self.offsets[name], self.frames[name], strict=True
+        ):
+            shape = int(rows), *width
+            read = np.fromfile(self.paths[shard], stored, math.prod(shape), offset=int(offset))
+            arrays.append(read.reshape(shape).astype(spec.dtype))
+        return arrays
+
 
 def _messages(content: mmap.mmap) -> Iterator[Span]:
     """Begin and end of the message of each record."""

@@ -41,7 +41,10 @@ class ModelInput:
         """Arrays for the model of a stage; `padding`: features (F, C) outside a recording."""
         interleaved = self.interleaved_channels and self.frontend is None
         context = context_frames(self.frontend)
-        return SequenceFormat(stage.targets, stage.target_stride, interleaved, padding, context)
+        made = stage.event_targets
+        return SequenceFormat(
+            stage.targets, stage.target_stride, interleaved, padding, context, made
+        )
 
 
 def stage_data(

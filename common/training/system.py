@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Literal, Protocol
 
+from common.data.sequences import EventTargets
 from common.errors import ConfigError
 from common.family import load, missing_parts, require
 from common.settings.section import Section
@@ -40,6 +41,7 @@ class Stage:
         keeps: from a layer's name to True if its weights come from `starts_from`; other layers
             start with fresh weights.
         outputs_used: outputs that are scored from this stage's model; empty: all.
+        event_targets: makes the targets from events, in place of `targets`.
         part_of: name of the system that the stage belongs to, where a run trains and compares
             several; stages of one system are scored together.
     """
@@ -55,6 +57,7 @@ class Stage:
     starts_from: str | None = None
     keeps: Callable[[str], bool] = any_layer
     outputs_used: tuple[str, ...] = ()
+    event_targets: EventTargets | None = None
     part_of: str = ""
 
 

@@ -1,0 +1,200 @@
+"""Outputs of networks to vectors, and vectors to rows: class-wise, ACCDOA, multi-ACCDOA, tracks.
+
+Each decoder returns `Vectors`, the sources of each output frame as the network gives them; their
+lengths are kept, since published files hold them. `to_rows` brings them to label frames.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from seld.geometry import cartesian_distance
+from seld.rows import make_rows
+
+THRESHOLD = 0.5  # published for activities, and for the lengths of ACCDOA vectors
+UNIFY_DEG = 15.0  # published: tracks of one class closer than this are one source
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Sources in output frames, sorted by frame, then class.
+
+    Attributes:
+        frame: int64 (n,), output frame.
+        klass: int64 (n,).
+        xyz: float64 (n, 3), not normalised.
+        score: float64 (n,), activity or length of the vector.
+        distance_m: float64 (n,), NaN if it is not predicted.
+        onscreen: float64 (n,), probability, NaN if it is not predicted.
+    """
+
+    frame: np.ndarray
+    klass: np.ndarray
+    xyz: np.ndarray
+    score: np.ndarray
+    distance_m: np.ndarray
+    onscreen: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def select(self, index: np.ndarray) -> "Vectors":
+        """Returns the sources at the given positions, or where a boolean (n,) is true."""
+        return Vectors(*(getattr(self, field.name)[index] for field in fields(self)))
+
+
+def decode_classwise(sed: np.ndarray, doa: np.ndarray, threshold: float = THRESHOLD) -> Vectors:
+    """Decodes activities (T', K) and vectors (T', 3, K) of separate heads."""
+    frame, klass = np.nonzero(sed > threshold)
+    return _vectors(frame, klass, doa[frame, :, klass], sed[frame, klass])
+
+
+def decode_accdoa(
+    vectors: np.ndarray, n_axes: int = 3, threshold: float = THRESHOLD, onscreen: bool = False
+) -> Vectors:
+    """Decodes ACCDOA vectors: a class is active where its vector is longer than the threshold.
+
+    Args:
+        vectors: (T', A, K), the coordinates first, then the distance in metres, then the
+            probability of being on the screen, the last two only if the network has them.
+        n_axes: coordinates: 3, or 2 for x and y.
+        threshold: length above which a class is active.
+        onscreen: the last entry is that probability.
+    """
+    return decode_multi_accdoa(vectors[:, None], n_axes, threshold, None, onscreen)
+
+
+def decode_multi_accdoa(
+    vectors: np.ndarray,
+    n_axes: int = 3,
+    threshold: float = THRESHOLD,
+    unify_deg: float | None = UNIFY_DEG,
+    onscreen: bool = False,
+) -> Vectors:
+    """Decodes multi-ACCDOA: active tracks of a class that are close to each other are one source.
+
+    Args:
+        vectors: (T', N, A, K), see `decode_accdoa`.
+        n_axes: coordinates: 3, or 2 for x and y.
+        threshold: length above which a track is active.
+        unify_deg: angle in degrees below which two active tracks are joined to their mean, chains
+            of three to one; None: never.
+        onscreen: the last entry of A is the probability of being on the screen.
+
+    Returns:
+        The sources of a class in a frame in the published order: those of single tracks, then the
+        joined ones.
+    """
+    values = np.asarray(vectors, np.float32).transpose(0, 3, 1, 2)  # (T', K, N, A)
+    xyz = values[..., :n_axes]
+    if n_axes == 2:
+        xyz = np.concatenate([xyz, np.zeros_like(xyz[..., :1])], axis=-1)
+    length = np.linalg.norm(xyz, axis=-1)  # (T', K, N)
+    active = length > threshold
+    group = _groups(xyz, active, unify_deg)  # (T', K, N)
+    member = group[..., None, :] == np.arange(group.shape[-1])[:, None]  # (T', K, group, N)
+    size = member.sum(axis=-1)  # (T', K, group)
+    # Single tracks first, then joined ones, each in the order of their first track.
+    place = np.lexsort((np.broadcast_to(np.arange(size.shape[-1]), size.shape), size > 1), axis=-1)
+    frame, klass, rank = np.nonzero(np.take_along_axis(size, place, axis=-1) > 0)
+    members = member[frame, klass, place[frame, klass, rank]]  # (n, N)
+    own = values[frame, klass]  # (n, N, A)
+    others = n_axes + onscreen
+    has_distance = values.shape[-1] > others
+    if has_distance:
+        own[..., n_axes] = np.maximum(own[..., n_axes], 0.0)
+    mean = _mean_of(own, members)  # (n, A)
+    means = _mean_of(xyz[frame, klass], members)
+    score = _mean_of(length[frame, klass][..., None], members)[:, 0]
+    distance = mean[:, n_axes] if has_distance else None
+    screen = own[np.arange(len(own)), _leading(members), -1] if onscreen else None
+    return _vectors(frame, klass, means, score, distance, screen)
+
+
+def _mean_of(values: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """Mean over the members (n, N) of values (n, N, A), in float32 as published."""
+    total = np.where(members[..., None], values, np.float32(0.0)).sum(axis=1)
+    return total / members.sum(axis=1, dtype=np.float32)[:, None]
+
+
+def _leading(members: np.ndarray) -> np.ndarray:
+    """Track whose on-screen probability counts for a source; of 0 and 2 it is 2, as published."""
+    first = members.argmax(axis=1)
+    if members.shape[1] != 3:
+        return first
+    return np.where((members == [True, False, True]).all(axis=1), 2, first)
+
+
+def _groups(xyz: np.ndarray, active: np.ndarray, unify_deg: float | None) -> np.ndarray:
+    """First track of the source of each track, (T', K, N); -1 for silent tracks."""
+    n_tracks = active.shape[-1]
+    group = np.where(active, np.arange(n_tracks), n_tracks)
+    if unify_deg is not None and n_tracks > 1:
+        frame, klass = np.nonzero(active.sum(axis=-1) > 1)
+        own, vectors = group[frame, klass], xyz[frame, klass].astype(np.float64)
+        apart = cartesian_distance(vectors[:, :, None], vectors[:, None])  # (n, N, N)
+        on = active[frame, klass]
+        similar = (apart < np.deg2rad(unify_deg)) & on[:, :, None] & on[:, None]
+        similar |= np.eye(n_tracks, dtype=bool)
+        for _ in range(n_tracks - 1):  # chains
+            own = np.where(similar, own[:, None], n_tracks).min(axis=-1)
+        group[frame, klass] = own
+    return np.where(active, group, -1)
+
+
+def decode_tracks(sed: np.ndarray, doa: np.ndarray, threshold: float = THRESHOLD) -> Vectors:
+    """Decodes tracks: the most probable class of each, where it exceeds the threshold.
+
+    Args:
+        sed: probabilities (T', N, K).
+        doa: vectors (T', N, 3).
+        threshold: probability above which a track is active.
+
+    Returns:
+        The sources in the order of the tracks within a frame, as published.
+    """
+    klass = sed.argmax(axis=-1)  # (T', N)
+    best = np.take_along_axis(sed, klass[..., None], axis=-1)[..., 0]
+    frame, track = np.nonzero(best > threshold)
+    return _vectors(frame, klass[frame, track], doa[frame, track], best[frame, track])
+
+
+def _vectors(
+    frame: np.ndarray,
+    klass: np.ndarray,
+    xyz: np.ndarray,
+    score: np.ndarray,
+    distance_m: np.ndarray | None = None,
+    onscreen: np.ndarray | None = None,
+) -> Vectors:
+    unknown = np.full(len(frame), np.nan)
+    others = (unknown if each is None else each.astype(np.float64) for each in (distance_m, onscreen))
+    return Vectors(frame, klass, xyz.astype(np.float64), score.astype(np.float64), *others)
+
+
+def to_rows(vectors: Vectors) -> np.ndarray:
+    """Rows (n, 7), see `seld.rows`, of sources in label frames; the source number is unknown."""
+    x, y, z = vectors.xyz.T
+    return make_rows(
+        vectors.frame,
+        vectors.klass,
+        np.rad2deg(np.arctan2(y, x)),
+        np.rad2deg(np.arctan2(z, np.hypot(x, y))),
+        distance_m=vectors.distance_m,
+        onscreen=vectors.onscreen,
+    )
+
+
+def in_label_frames(vectors: Vectors, source: np.ndarray) -> Vectors:
+    """Repeats the sources of output frames in label frames.
+
+    Args:
+        vectors: in output frames.
+        source: int (n_frames,), output frame of each label frame, in ascending order.
+    """
+    begin, end = (np.searchsorted(vectors.frame, source, side) for side in ("left", "right"))
+    counts = end - begin
+    frame = np.repeat(np.arange(len(source)), counts)
+    index = np.arange(len(frame)) + np.repeat(begin - np.cumsum(counts) + counts, counts)
+    taken = vectors.select(index)
+    return Vectors(frame, *(getattr(taken, field.name) for field in fields(Vectors)[1:]))

@@ -1,0 +1,191 @@
+"""Targets of networks that answer in label frames, made from the rows of a recording.
+
+Three forms, all from one table of slots, float32 (T', slots, 1 + axes, K), activity first:
+
+- class-wise: one slot, in which the last row of a class in a frame wins. Activity and vectors are
+  the targets of separate heads; activity times vector is ACCDOA.
+- multi-ACCDOA: six slots A0 | B0, B1 | C0, C1, C2, for one, two, or three sources of a class at
+  once, from which the ADPIT loss makes its permutations.
+- tracks: a slot for each track of the network; a source stays on its track from frame to frame.
+
+Frames outside a recording, and recordings without labels, have activity -1; axes that are not
+known, such as the distance in annotations without one, are NaN.
+
+References:
+    Shimada et al., "ACCDOA: activity-coupled Cartesian direction of arrival representation for
+    sound event localization and detection", ICASSP 2021, arXiv:2010.15306; "Multi-ACCDOA",
+    ICASSP 2022, arXiv:2110.07124. Cao et al., "An improved event-independent network for
+    polyphonic sound event localization and detection", ICASSP 2021, arXiv:2010.13092.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from seld.geometry import spherical_to_cartesian
+from seld.rows import AZIMUTH, CLASS, DISTANCE, ELEVATION, FRAME, ONSCREEN, SOURCE
+
+Form = Literal["classwise", "multi", "tracks"]
+Axis = Literal["x", "y", "z", "distance", "onscreen"]
+
+ADPIT_SLOTS = 6
+MOST_SOURCES = 3  # of a class in a frame: later ones have no slot in multi-ACCDOA
+_FIRST_SLOT = np.array([0, 0, 1, 3])  # of 0, 1, 2, 3 sources of a class
+UNKNOWN = -1.0  # activity in frames that losses ignore
+
+
+@dataclass(frozen=True)
+class SlotTable:
+    """Rows of a recording with their slots, sorted by frame.
+
+    Attributes:
+        frame: int64 (n,).
+        klass: int64 (n,).
+        slot: int64 (n,), -1 for rows without one.
+        values: float32 (n, axes).
+    """
+
+    frame: np.ndarray
+    klass: np.ndarray
+    slot: np.ndarray
+    values: np.ndarray
+
+    @property
+    def n_lost(self) -> int:
+        """Rows without a slot: more sources at once than the form can hold."""
+        return int(np.sum(self.slot < 0))
+
+
+@dataclass(frozen=True)
+class TargetForm:
+    """Form and sizes of the targets.
+
+    Attributes:
+        form: see above.
+        n_classes: K.
+        axes: what is learned of each source besides its activity, in order.
+        n_tracks: tracks of the network, for the form "tracks".
+        distance_scale: distances in metres times this; 100: centimetres, as the published
+            single-ACCDOA targets of 2024 have them.
+    """
+
+    form: Form
+    n_classes: int
+    axes: tuple[Axis, ...] = ("x", "y", "z")
+    n_tracks: int = 2
+    distance_scale: float = 1.0
+
+    @property
+    def n_slots(self) -> int:
+        """Slots of each class."""
+        return {"classwise": 1, "multi": ADPIT_SLOTS, "tracks": self.n_tracks}[self.form]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of the targets of one frame: (slots, 1 + axes, K)."""
+        return self.n_slots, 1 + len(self.axes), self.n_classes
+
+    def table(self, rows: np.ndarray) -> SlotTable:
+        """Deals the rows of a recording to slots.
+
+        Args:
+            rows: (n, 7), see `seld.rows`, in the order of the annotation.
+        """
+        rows = rows[np.argsort(rows[:, FRAME], kind="stable")]
+        frame, klass = rows[:, FRAME].astype(np.int64), rows[:, CLASS].astype(np.int64)
+        if self.form == "tracks":
+            slot = assign_tracks(rows, self.n_tracks)
+        else:
+            rank, count = _ranks(frame * self.n_classes + klass)
+            if self.form == "classwise":
+                slot = np.where(rank == count - 1, 0, -1)
+            else:
+                first = _FIRST_SLOT[np.minimum(count, MOST_SOURCES)]
+                slot = np.where(rank < MOST_SOURCES, first + rank, -1)
+        return SlotTable(frame, klass, slot, self._values(rows))
+
+    def fill(self, table: SlotTable, label_frames: np.ndarray, n_frames: int) -> np.ndarray:
+        """Makes the targets of some label frames.
+
+        Args:
+            table: of the recording.
+            label_frames: int (T',), in ascending order.
+            n_frames: label frames of the recording; 0 for one without labels.
+
+        Returns:
+            float32 (T', slots, 1 + axes, K).
+        """
+        targets = np.zeros((len(label_frames), *self.shape), np.float32)
+        begin, end = (np.searchsorted(table.frame, label_frames, side) for side in ("left", "right"))
+        counts = end - begin
+        place = np.repeat(np.arange(len(label_frames)), counts)
+        row = np.arange(len(place)) + np.repeat(begin - np.cumsum(counts) + counts, counts)
+        kept = table.slot[row] >= 0
+        place, row = place[kept], row[kept]
+        at = place, table.slot[row], slice(None), table.klass[row]
+        active = np.ones((len(row), 1), np.float32)
+        targets[at] = np.concatenate([active, table.values[row]], axis=1)
+        targets[label_frames >= n_frames, :, 0] = UNKNOWN
+        return targets
+
+    def whole(self, rows: np.ndarray, n_frames: int) -> np.ndarray:
+        """Targets of a whole recording, float32 (n_frames, slots, 1 + axes, K)."""
+        return self.fill(self.table(rows), np.arange(n_frames), n_frames)
+
+    def _values(self, rows: np.ndarray) -> np.ndarray:
+        angles_rad = np.deg2rad(rows[:, [AZIMUTH, ELEVATION]])
+        vectors = spherical_to_cartesian(*angles_rad.T)  # (n, 3)
+        columns = {
+            **dict(zip("xyz", vectors.T, strict=True)),
+            "distance": rows[:, DISTANCE] * self.distance_scale,
+            "onscreen": rows[:, ONSCREEN],
+        }
+        values = [columns[name] for name in self.axes]
+        return np.stack(values, axis=1).astype(np.float32).reshape(len(rows), len(self.axes))
+
+
+def _ranks(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rank of each entry among those of its key, in their order, and their number, (n,) each."""
+    order = np.argsort(keys, kind="stable")
+    _, first, counts = np.unique(keys[order], return_index=True, return_counts=True)
+    rank, count = np.empty(len(keys), np.int64), np.empty(len(keys), np.int64)
+    rank[order] = np.arange(len(keys)) - np.repeat(first, counts)
+    count[order] = np.repeat(counts, counts)
+    return rank, count
+
+
+def assign_tracks(rows: np.ndarray, n_tracks: int) -> np.ndarray:
+    """Deals rows to tracks so that a source keeps its track from one frame to the next.
+
+    A row takes the first free track of its frame; but where another track had the same class and
+    source number in the frame before, it takes that one, and what was there moves to the free one.
+
+    Args:
+        rows: (n, 7), sorted by frame.
+        n_tracks: number of tracks.
+
+    Returns:
+        int64 (n,), -1 for rows beyond the number of tracks in their frame.
+    """
+    tracks = np.full(len(rows), -1, np.int64)
+    before: list[tuple | None] = [None] * n_tracks
+    here: list[int | None] = [None] * n_tracks  # row on each track
+    identities = [tuple(pair) for pair in np.nan_to_num(rows[:, [CLASS, SOURCE]], nan=-1.0)]
+    frames = rows[:, FRAME].astype(np.int64).tolist()
+    current = -1
+    for number, (frame, identity) in enumerate(zip(frames, identities, strict=True)):
+        if frame != current:
+            follows = frame == current + 1
+            before = [identities[row] if row is not None and follows else None for row in here]
+            here, current = [None] * n_tracks, frame
+        free = next((track for track, row in enumerate(here) if row is None), None)
+        if free is None:
+            continue
+        wanted = [track for track in range(n_tracks) if before[track] == identity]
+        track = free if not wanted or free in wanted else wanted[0]
+        moved = here[track]
+        if moved is not None:
+            here[free], tracks[moved] = moved, free
+        here[track], tracks[number] = number, track
+    return tracks
