@@ -53,7 +53,7 @@ def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
     for set_name in task.set_names:
         notes: list[str] = []
         try:
-            sets[set_name] = find_recordings(task.dataset_dir, task.dataset.format, set_name, notes)
+            sets[set_name] = find_recordings(task.dataset_dir, task.dataset, set_name, notes)
         except DataError as error:
             report.error(f"{set_name}: {error}")
         for note in notes:

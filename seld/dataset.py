@@ -1,12 +1,11 @@
-"""Recordings and events of a dataset in the layout of TAU Spatial Sound Events 2019."""
+"""Recordings and events of a dataset in one of the published layouts, see `seld.layouts`."""
 
 import itertools
 import logging
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -16,45 +15,65 @@ from common.errors import DataError
 from common.io.files import is_file_name
 from common.io.tables import number_hint, parse_table, read_text, to_number
 from common.settings.section import Section
+from seld.csv_formats import read_rows
 from seld.frames import frames_in_recording, frames_per_s
 from seld.geometry import ANGLE_SLACK_DEG, AngleGrid
+from seld.layouts import LAYOUTS, Layout, LayoutName
 from seld.recording_list import LIST_NAME, Attributes, Recording, has_list, read_list
+from seld.rows import CLASS, FRAME
 
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("sound_event_recording", "start_time", "end_time", "ele", "azi", "dist")
 # The published evaluation archives unpack into this folder.
 NESTED_ROOT = Path("proj/asignal/DCASE2019/dataset")
-_NAME = re.compile(r"split(?P<split>[0-9]+)_ir(?P<room>[0-9]+)_ov(?P<overlap>[0-9]+)(?:_.*)?")
-_EVALUATION_NAME = re.compile(r"split(?P<split>[0-9]+)_.*")
 LENGTH_TOLERANCE = 0.01  # share of `recording_s` that may lack without counting as shorter
 _NAMES_SHOWN = 8  # of a list of files in an error
-
-TAU2019_CLASSES = (
-    "knock", "drawer", "clearthroat", "phone", "keysDrop", "speech", "keyboard", "pageturn",
-    "cough", "doorslam", "laughter",
-)  # fmt: skip
+_LONGEST_S = 600.0  # of recordings that are of any length; the longest of STARSS23 lasts 432 s
+# Settings that follow from the layout where they are not given.
+_OF_LAYOUT = ("classes", "sample_rate_hz", "label_hop_s")
 
 
 class DatasetConfig(Section):
-    """Recordings of a dataset; the defaults are those of TAU Spatial Sound Events 2019."""
+    """Recordings of a dataset; the defaults are those of its layout."""
 
-    format: Literal["foa", "mic"] = Field(
-        "foa", description="foa: first-order ambisonics; mic: signals of microphones."
+    layout: LayoutName = Field(
+        "tau2019",
+        description="Published dataset whose folders, file names and annotations this one has;"
+        " classes, sample rate, lengths and hop length of the labels follow from it.",
+    )
+    format: Literal["foa", "mic", "stereo"] = Field(
+        "foa",
+        description="foa: first-order ambisonics; mic: signals of microphones; stereo: left and"
+        " right.",
     )
     mode: Literal["dev", "eval"] = Field(
         "dev", description="dev: development set; eval: tests on the evaluation set, split 0."
     )
     classes: tuple[str, ...] = Field(
-        TAU2019_CLASSES, description="Event classes, in the order of the network's outputs."
+        LAYOUTS["tau2019"].classes,
+        description="Event classes, in the order of the network's outputs; default: those of the"
+        " layout.",
     )
-    sample_rate_hz: int = Field(48000, gt=0, description="Sample rate of the recordings in Hz.")
+    sample_rate_hz: int = Field(
+        48000,
+        gt=0,
+        description="Sample rate of the recordings in Hz; 24000 in the layouts from 2020 on.",
+    )
     channels: int = Field(4, gt=0, description="Number of channels of the recordings.")
     recording_s: float = Field(
         60.0, gt=0, description="Length in seconds; shorter recordings are padded, longer ones cut."
     )
+    pad_short: bool = Field(
+        True,
+        description="Pad recordings shorter than `recording_s`; false: they stay as they are, as in"
+        " the layouts whose recordings are of any length.",
+    )
     label_hop_s: float = Field(
-        0.02, gt=0, description="Hop length in seconds of the frames that are scored."
+        0.02,
+        gt=0,
+        description="Hop length in seconds of the frames that are scored; 0.1 in the layouts from"
+        " 2020 on.",
     )
     azimuth_range_deg: tuple[float, float] = Field(
         (-180.0, 170.0),
@@ -80,6 +99,22 @@ class DatasetConfig(Section):
         description="Refuse events that end before they begin, or begin after the recording;"
         " false: leave them out and count them in the log.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_layout(cls, given: Any) -> Any:
+        """Adds the defaults of the layout; an unknown one is left to the check of its field."""
+        if not isinstance(given, dict) or given.get("layout", "tau2019") not in LAYOUTS:
+            return given
+        layout = LAYOUTS[given.get("layout", "tau2019")]
+        defaults = {name: getattr(layout, name) for name in _OF_LAYOUT}
+        any_length = layout.recording_s is None
+        defaults |= {"recording_s": layout.recording_s or _LONGEST_S, "pad_short": not any_length}
+        if layout.formats == ("stereo",):
+            defaults |= {"format": "stereo", "channels": 2}
+        if layout.is_framewise:
+            defaults |= {"azimuth_range_deg": (-180.0, 180.0), "elevation_range_deg": (-90.0, 90.0)}
+        return {**defaults, **given}
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "DatasetConfig":
@@ -110,6 +145,16 @@ class DatasetConfig(Section):
         return len(self.classes)
 
     @property
+    def published(self) -> Layout:
+        """The layout: folders, names and files."""
+        return LAYOUTS[self.layout]
+
+    @property
+    def is_framewise(self) -> bool:
+        """True if the annotations have a row for each source and label frame."""
+        return self.published.is_framewise
+
+    @property
     def grid(self) -> AngleGrid:
         """Grid of directions of the annotations."""
         return AngleGrid(self.azimuth_range_deg, self.elevation_range_deg, self.angle_step_deg)
@@ -134,13 +179,19 @@ class DatasetConfig(Section):
 class Events:
     """The events of one recording, one entry of each array per event, in the order of the metadata.
 
+    A source that moves has an entry for each stretch of time in which its direction and distance
+    stay the same.
+
     Attributes:
         class_index: int64 (n,).
         onset_s: float64 (n,).
         offset_s: float64 (n,).
         azimuth_deg: float64 (n,), counter-clockwise from the front.
         elevation_deg: float64 (n,), upwards from the horizon.
-        distance_m: float64 (n,).
+        distance_m: float64 (n,), NaN where unknown.
+        source: float64 (n,), number of the source; NaN where unknown: every entry is a source of
+            its own.
+        onscreen: float64 (n,), 1 if it is in the picture, else 0; NaN where unknown.
     """
 
     class_index: np.ndarray
@@ -149,69 +200,69 @@ class Events:
     azimuth_deg: np.ndarray
     elevation_deg: np.ndarray
     distance_m: np.ndarray
+    source: np.ndarray
+    onscreen: np.ndarray
 
     def __len__(self) -> int:
         return len(self.class_index)
 
-    def to_array(self) -> np.ndarray:
-        """Returns float64 (n, 6), the attributes as columns in their order."""
-        columns = [getattr(self, column.name) for column in fields(self)]
+    def to_array(self, n_columns: int = 6) -> np.ndarray:
+        """Returns float64 (n, n_columns), the first attributes as columns in their order."""
+        columns = [getattr(self, column.name) for column in fields(self)[:n_columns]]
         return np.stack([np.asarray(column, np.float64) for column in columns], axis=1)
 
     @classmethod
     def from_array(cls, array: np.ndarray) -> "Events":
-        """Makes events from the result of `to_array`.
+        """Makes events from the result of `to_array`; missing columns are unknown.
 
         Raises:
-            ValueError: the array is not (n, 6).
+            ValueError: the array is not (n, 6), (n, 7) or (n, 8).
         """
         values = np.array(array, np.float64)  # a copy: the caller's array stays its own
+        n_columns = len(fields(cls))
         if values.size == 0:
-            values = values.reshape(0, 6)
-        if values.ndim != 2 or values.shape[1] != 6:
+            values = values.reshape(0, n_columns)
+        if values.ndim != 2 or not 6 <= values.shape[1] <= n_columns:
             raise ValueError(
-                f"Events are an array of 6 columns. Expected: (n, 6). Received: {np.shape(array)}."
+                "Events are an array of 6 columns. Expected: (n, 6), or with source and on-screen"
+                f" flag (n, 8). Received: {np.shape(array)}."
             )
-        return cls(values[:, 0].astype(np.int64), *(values[:, column] for column in range(1, 6)))
+        unknown = np.full((len(values), n_columns - values.shape[1]), np.nan)
+        values = np.concatenate([values, unknown], axis=1)
+        return cls(
+            values[:, 0].astype(np.int64), *(values[:, column] for column in range(1, n_columns))
+        )
 
     def select(self, keep: np.ndarray) -> "Events":
         """Returns the events at the given positions, or where a boolean (n,) is true."""
-        return Events.from_array(self.to_array()[keep])
+        return Events(*(getattr(self, column.name)[keep] for column in fields(self)))
 
 
-def parse_name(name: str, set_name: str = "dev") -> Attributes:
+def parse_name(name: str, set_name: str = "dev", layout: str = "tau2019") -> Attributes:
     """Reads split, room and overlap from a recording's name, e.g. `split1_ir0_ov2_11`.
 
     Args:
         name: file name without suffix.
-        set_name: "dev": all three are required; "eval": else split 0, room and overlap None.
+        set_name: "dev": all that the layout's names hold are required; "eval": else split 0, room
+            and overlap None.
+        layout: of the dataset.
 
     Raises:
         DataError: a development recording's name lacks one of them.
     """
-    match = _NAME.fullmatch(name)
-    if match:
-        return Attributes(int(match["split"]), int(match["room"]), int(match["overlap"]))
-    if set_name == "eval":
-        evaluation = _EVALUATION_NAME.fullmatch(name)
-        return Attributes(int(evaluation["split"]) if evaluation else 0, None, None)
-    raise DataError(
-        f"The name of the development recording {name!r} has not split, room and overlap."
-        " Expected: split<number>_ir<number>_ov<number>_<number>, e.g."
-        " split1_ir0_ov2_11. Rename the file and its counterpart in the metadata folder, move it"
-        f" out of the dataset, or list all recordings in {LIST_NAME}."
-    )
+    return LAYOUTS[layout].parse_name(name, set_name)
 
 
 def find_recordings(
-    dataset_dir: Path, audio_format: str, set_name: str, notes: list[str] | None = None
+    dataset_dir: Path, dataset: DatasetConfig, set_name: str, notes: list[str] | None = None
 ) -> list[Recording]:
     """Finds the recordings of a set and their metadata.
 
     Args:
         dataset_dir: folder with a `recordings.csv`; or with `foa_dev`, `metadata_dev` and so on,
-            itself or under proj/asignal/DCASE2019/dataset.
-        audio_format: "foa" or "mic".
+            itself or under proj/asignal/DCASE2019/dataset, with sub-folders such as
+            `foa_dev/dev-train-sony` from 2021 on.
+        dataset: layout and audio format.
         set_name: "dev", or "eval", whose recordings may all lack metadata.
         notes: gets a sentence for each folder with files that are left out; the log has the same.
 
@@ -224,26 +275,44 @@ def find_recordings(
     """
     if has_list(dataset_dir):
         return _listed(Path(dataset_dir), set_name)
-    audio_dir = _find_folder(Path(dataset_dir), f"{audio_format}_{set_name}")
-    recordings = files_by_name(audio_dir, *sound_suffixes(), notes=notes)
+    audio_dir = _find_folder(Path(dataset_dir), f"{dataset.format}_{set_name}")
+    recordings = _files_of(audio_dir, dataset.published, *sound_suffixes(), notes=notes)
     if not recordings:
         raise DataError(
             f"{audio_dir} holds no .wav file nor any other recording. Expected: the recordings of"
             f" the {set_name} set. Unpack the dataset there, write one with `python simulate.py"
             " <task-id>`, or set `dataset_dir` to where it is."
         )
-    metadata_dir = audio_dir.parent / f"metadata_{set_name}"
+    metadata_dir, layout = audio_dir.parent / f"metadata_{set_name}", dataset.published
     has_metadata = metadata_dir.is_dir()
-    metadata = files_by_name(metadata_dir, ".csv", ".tsv", notes=notes) if has_metadata else {}
+    metadata = _files_of(metadata_dir, layout, ".csv", ".tsv", notes=notes) if has_metadata else {}
     if metadata or set_name == "dev":
         check_pairs(recordings, metadata, audio_dir, metadata_dir)
     else:
         text = "%s has no metadata: its %d recordings are used without labels."
         logger.info(text, audio_dir, len(recordings))
     return [
-        Recording(name, *parse_name(name, set_name), path, metadata.get(name))
+        Recording(name, *parse_name(name, set_name, dataset.layout), path, metadata.get(name))
         for name, path in recordings.items()
     ]
+
+
+def _files_of(
+    folder: Path, layout: Layout, *suffixes: str, notes: list[str] | None = None
+) -> dict[str, Path]:
+    """Files of a folder and, where the layout has them, of its sub-folders, by name, sorted."""
+    if not layout.has_subfolders:
+        return files_by_name(folder, *suffixes, notes=notes)
+    below = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+    found: dict[str, Path] = {}
+    for each in (folder, *below):
+        for name, path in files_by_name(each, *suffixes, notes=notes, skip=below).items():
+            if found.setdefault(name, path) != path:
+                raise DataError(
+                    f"{path} and {found[name]} have one name. Expected: different names in all"
+                    f" folders below {folder}. Move one of them away."
+                )
+    return dict(sorted(found.items()))
 
 
 def _listed(dataset_dir: Path, set_name: str) -> list[Recording]:
@@ -309,6 +378,8 @@ def read_labels(
         DataError: a row cannot be used, or an event starts after the end of the sound.
     """
     events, lines = read_lines(path, dataset, notes)
+    if dataset.is_framewise:
+        return _begun_before(events, sound_s, dataset, str(path), notes)
     full_s = dataset.recording_s
     ends_s = full_s if sound_s is None else min(sound_s, full_s)
     starts_before_s = full_s if ends_s >= (1.0 - LENGTH_TOLERANCE) * full_s else ends_s
@@ -322,9 +393,15 @@ def read_lines(
 ) -> tuple[Events, list[int]]:
     """Reads the events of a metadata file unchanged, and the line number of each.
 
+    Where the annotations have a row for each label frame, an entry joins those of the frames in
+    which a source stays where it is; it has no line number of its own, and the first line instead.
+
     Raises:
         DataError: a row cannot be used.
     """
+    if dataset.is_framewise:
+        rows = read_rows(path, dataset.published.metadata_format, dataset.n_classes)
+        return events_of_rows(rows, dataset.label_hop_s), [1] * len(rows)
     return _parse_rows(_read_text(Path(path)), dataset, str(path), notes)
 
 
@@ -355,6 +432,46 @@ def _without_late(
     return events
 
 
+def _begun_before(
+    events: Events, sound_s: float | None, dataset: DatasetConfig, source: str, notes: list | None
+) -> Events:
+    """Events in label frames, without those after the recording, as published: they are told."""
+    ends_s = dataset.frames_of(sound_s) * dataset.label_hop_s
+    slack_s = 0.5 * dataset.label_hop_s
+    late = events.onset_s > ends_s - slack_s
+    if late.any():
+        _tell(notes, f"{source}: {late.sum()} entries lie after the recording, left out.")
+    return _cut(events.select(~late), ends_s)
+
+
+def events_of_rows(rows: np.ndarray, hop_s: float) -> Events:
+    """Joins rows of consecutive label frames in which nothing changes.
+
+    The events are in such an order that `rows_of_events` gives the rows back, each frame in the
+    order of the file: scorers of some years tell sources apart by it.
+
+    Args:
+        rows: (n, 7), see `seld.rows`.
+        hop_s: hop length of the label frames in seconds.
+    """
+    rows = rows[np.argsort(rows[:, FRAME], kind="stable")]
+    frame = rows[:, FRAME].astype(np.int64)
+    rank = np.arange(len(rows)) - np.searchsorted(frame, frame)  # place in its frame
+    known = np.nan_to_num(rows[:, CLASS:], nan=-1e9)
+    order = np.lexsort((frame, *known.T, rank))
+    rank, frame, known, rows = rank[order], frame[order], known[order], rows[order]
+    goes_on = (known[1:] == known[:-1]).all(axis=1) & (rank[1:] == rank[:-1])
+    goes_on &= frame[1:] == frame[:-1] + 1
+    first = np.flatnonzero(np.concatenate([[True], ~goes_on])) if len(rows) else np.zeros(0, int)
+    last = np.concatenate([first[1:], [len(rows)]]).astype(int) - 1 if len(rows) else first
+    order = np.lexsort((frame[first], rank[first]))
+    first, last = first[order], last[order]
+    klass, azimuth, elevation, source, distance, onscreen = rows[first, CLASS:].T
+    times_s = frame[first] * hop_s, (frame[last] + 1) * hop_s
+    places = azimuth, elevation, distance, source, onscreen
+    return Events(klass.astype(np.int64), *times_s, *places)
+
+
 def parse_events(text: str, dataset: DatasetConfig, source: str = "metadata") -> Events:
     """Reads the text of a metadata file for a recording of unknown duration; errors name `source`.
 
@@ -371,9 +488,7 @@ def _log_cut(events: Events, duration_s: float, source: str) -> None:
 
 
 def _cut(events: Events, duration_s: float) -> Events:
-    values = events.to_array()
-    values[:, 2] = np.minimum(values[:, 2], duration_s)
-    return Events.from_array(values)
+    return replace(events, offset_s=np.minimum(events.offset_s, duration_s))
 
 
 def _find_folder(dataset_dir: Path, name: str) -> Path:
@@ -392,13 +507,16 @@ def _find_folder(dataset_dir: Path, name: str) -> Path:
     )
 
 
-def files_by_name(folder: Path, *suffixes: str, notes: list[str] | None = None) -> dict[str, Path]:
-    """Maps names without suffix to files of some suffixes, sorted; logs other files.
+def files_by_name(
+    folder: Path, *suffixes: str, notes: list[str] | None = None, skip: Sequence[Path] = ()
+) -> dict[str, Path]:
+    """Maps names without suffix to files of some suffixes, sorted; logs others but `skip`.
 
     Raises:
         DataError: a name cannot be used, or two files differ only in their suffix.
     """
-    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    visible = (entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    entries = sorted(set(visible) - set(skip))
     wanted = [entry.suffix.lower() in suffixes and entry.is_file() for entry in entries]
     strays = [entry for entry, is_wanted in zip(entries, wanted, strict=True) if not is_wanted]
     if strays:

@@ -4,6 +4,8 @@ Each decoder returns `Vectors`, the sources of each output frame as the network 
 lengths are kept, since published files hold them. `to_rows` brings them to label frames.
 """
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -168,20 +170,54 @@ def _vectors(
     onscreen: np.ndarray | None = None,
 ) -> Vectors:
     unknown = np.full(len(frame), np.nan)
-    others = (unknown if each is None else each.astype(np.float64) for each in (distance_m, onscreen))
+    others = (
+        unknown if each is None else each.astype(np.float64) for each in (distance_m, onscreen)
+    )
     return Vectors(frame, klass, xyz.astype(np.float64), score.astype(np.float64), *others)
 
 
-def to_rows(vectors: Vectors) -> np.ndarray:
-    """Rows (n, 7), see `seld.rows`, of sources in label frames; the source number is unknown."""
+def mean_of_tracks(
+    models: Sequence[tuple[np.ndarray, np.ndarray]], aligned: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """Averages the tracks of several models.
+
+    Args:
+        models: probabilities (T', N, K) and vectors (T', N, 3) of each.
+        aligned: bring the tracks of every model, frame by frame, into the order in which they are
+            nearest to those of the first; false: track by track, as published, although tracks
+            have no order.
+    """
+    (first_sed, first_doa), *others = models
+    orders = np.array(list(itertools.permutations(range(first_sed.shape[1]))))
+    seds, doas = [first_sed], [first_doa]
+    for sed, doa in others:
+        if aligned:
+            apart = np.square(sed[:, orders] - first_sed[:, None]).sum(axis=(-2, -1))
+            apart += np.square(doa[:, orders] - first_doa[:, None]).sum(axis=(-2, -1))
+            order = orders[apart.argmin(axis=1)][..., None]  # (T', N, 1)
+            sed, doa = (np.take_along_axis(each, order, axis=1) for each in (sed, doa))
+        seds.append(sed)
+        doas.append(doa)
+    return np.mean(seds, axis=0), np.mean(doas, axis=0)
+
+
+def to_rows(vectors: Vectors, onscreen_from: float = 0.5) -> np.ndarray:
+    """Rows (n, 7), see `seld.rows`, of sources in label frames; the source number is unknown.
+
+    Args:
+        vectors: the sources.
+        onscreen_from: probability from which a source is in the picture; published: 1, since the
+            probability is cut to a whole number.
+    """
     x, y, z = vectors.xyz.T
+    seen = np.where(np.isnan(vectors.onscreen), np.nan, vectors.onscreen >= onscreen_from)
     return make_rows(
         vectors.frame,
         vectors.klass,
         np.rad2deg(np.arctan2(y, x)),
         np.rad2deg(np.arctan2(z, np.hypot(x, y))),
         distance_m=vectors.distance_m,
-        onscreen=vectors.onscreen,
+        onscreen=seen,
     )
 
 

@@ -222,7 +222,7 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
                     # Scored from the file: its scores are the same without the model.
                     rows = read_submission(path, task.dataset.n_classes)
                     events = Events.from_array(prediction.events)
-                    place = place_of(test.store, prediction.name, task.dataset.mode)
+                    place = place_of(test.store, prediction.name, task.dataset)
                     scored.append(ScoredRecording(prediction.name, *place, events, rows, frames))
         return scored
 
@@ -244,7 +244,7 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
         """Draws the first test recording without overlapping events and the first with them."""
         overlaps: dict[int | None, str] = {}
         for name in test.recording_names:
-            overlaps.setdefault(place_of(test.store, name, self.task.dataset.mode).overlap, name)
+            overlaps.setdefault(place_of(test.store, name, self.task.dataset).overlap, name)
         for number, (overlap, name) in enumerate(overlaps.items()):
             record = test.store.record(test.groups or test.store.groups, name)
             n_frames = frames_of_recordings(test.store, self.task.dataset)[name]

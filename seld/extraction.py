@@ -1,7 +1,7 @@
 """Recordings of a SELD task to shards, and shards to stores."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +61,15 @@ class ExampleMaker:
             events, n_frames, features.hop_s, dataset.n_classes, features.label_rule
         )
         labelled = np.array(recording.metadata_path is not None, np.uint8)
-        return {**inputs, **labels, "events": events.to_array(), "labelled": labelled}
+        table = events.to_array(event_columns(dataset))
+        return {**inputs, **labels, "events": table, "labelled": labelled}
 
     def _inputs(self, audio: np.ndarray) -> dict[str, np.ndarray]:
         """The features of a recording (S, C), and its audio if the model computes them."""
         dataset, features, recorded_hz = self.dataset, self.features, self.dataset.sample_rate_hz
         rate_hz, recording_s = features.rate_hz(recorded_hz), dataset.recording_s
+        if not dataset.pad_short:
+            recording_s = min(recording_s, len(audio) / recorded_hz)
         return input_arrays(
             prepare_audio(audio, features, recorded_hz, recording_s),
             frontend_of(features, recorded_hz, dataset.channels),
@@ -84,15 +87,17 @@ class SeldStore(FamilyStore):
     def content(self, task: ExtractionTask, set_name: str) -> dict[str, Any]:
         dataset: DatasetConfig = task.dataset
         # Only if set: stores of other tasks stay as they are.
-        skip_silent = {"skip_silent": True} if dataset.skip_silent else {}
+        others = {"skip_silent": True} if dataset.skip_silent else {}
+        others |= {} if dataset.layout == "tau2019" else {"layout": dataset.layout}
+        others |= {} if dataset.pad_short else {"pad_short": False}
         names = ("format", "classes", "sample_rate_hz", "channels", "recording_s", "label_hop_s")
         stored = {name: getattr(dataset, name) for name in names}
         stored["classes"] = list(dataset.classes)
-        return {"label_rule": task.features.label_rule, "dataset": {**stored, **skip_silent}}
+        return {"label_rule": task.features.label_rule, "dataset": {**stored, **others}}
 
     def items(self, task: ExtractionTask, set_name: str) -> list[Item]:
         check_finished(Path(task.dataset_dir))
-        recordings = find_recordings(task.dataset_dir, task.dataset.format, set_name)
+        recordings = find_recordings(task.dataset_dir, task.dataset, set_name)
         return [_item(each, lengths.listed_facts(each)) for each in recordings]
 
     def schema(self, task: ExtractionTask) -> ExampleSchema:
@@ -141,8 +146,8 @@ def run(
     """
     check_settings(task.dataset, task.features)
     check_finished(Path(task.dataset_dir))
-    dataset_dir, audio_format = Path(task.dataset_dir), task.dataset.format
-    sets = {name: find_recordings(dataset_dir, audio_format, name) for name in set_names}
+    dataset_dir = Path(task.dataset_dir)
+    sets = {name: find_recordings(dataset_dir, task.dataset, name) for name in set_names}
     if whole_task and isinstance(task, TaskConfig):
         check_sets(task, sets)
         recordings = [each for members in sets.values() for each in members]
@@ -161,13 +166,13 @@ def run(
     return stores
 
 
-def place_of(store: FeatureStore, name: str, set_name: str) -> Attributes:
+def place_of(store: FeatureStore, name: str, dataset: DatasetConfig) -> Attributes:
     """Attributes of a recording, from `recordings.csv` at extraction, or else from its name.
 
     Args:
         store: its features.
         name: of the recording.
-        set_name: "dev" or "eval", see `parse_name`.
+        dataset: its layout and mode, see `parse_name`.
 
     Raises:
         DataError: neither has them.
@@ -175,7 +180,7 @@ def place_of(store: FeatureStore, name: str, set_name: str) -> Attributes:
     facts = store.facts.get(name, {})
     if "split" in facts:
         return Attributes(*(facts[each] for each in Attributes._fields))
-    return parse_name(name, set_name)
+    return parse_name(name, dataset.mode, dataset.layout)
 
 
 def stored_members(stores: Sequence[FeatureStore]) -> dict[int, dict[str, str]]:
@@ -196,10 +201,15 @@ def example_schema(dataset: DatasetConfig, features: FeatureConfig) -> ExampleSc
             "activity": ArraySpec("uint8", (None, n_classes)),
             "azimuth_deg": ArraySpec("int16", (None, n_classes)),
             "elevation_deg": ArraySpec("int16", (None, n_classes)),
-            "events": ArraySpec("float64", (None, 6)),
+            "events": ArraySpec("float64", (None, event_columns(dataset))),
             "labelled": ArraySpec("uint8", ()),
         }
     )
+
+
+def event_columns(dataset: DatasetConfig) -> int:
+    """Columns of the stored events, see `seld.dataset.Events`: those of 2019 have no source."""
+    return len(fields(Events)) if dataset.is_framewise else 6
 
 
 def _item(recording: Recording, facts: Mapping[str, int | str | None]) -> Item:

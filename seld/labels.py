@@ -19,6 +19,7 @@ import numpy as np
 from seld.dataset import Events
 from seld.frames import frame_rate
 from seld.geometry import AngleGrid, snapped_deg
+from seld.rows import AZIMUTH, ELEVATION
 
 Rule = Literal["dcase2019", "half_open", "dcase2019_files", "two_stage"]
 INACTIVE_AZIMUTH_DEG = 180  # value in the labels published for SELDnet where a class is silent
@@ -124,6 +125,13 @@ def reference_rows(
     Returns:
         rows (n, 4), sorted by frame, within a frame in the order of the events.
     """
+    return rows_of_events(events, n_frames, hop_s, rule)[:, : ELEVATION + 1]
+
+
+def rows_of_events(
+    events: Events, n_frames: int | None, hop_s: float, rule: Rule = "half_open"
+) -> np.ndarray:
+    """Rows (n, 7) of events, see `seld.rows`; arguments and order as for `reference_rows`."""
     first, end = event_frames(events, hop_s, rule)
     if n_frames is not None:
         first, end = np.minimum(first, n_frames), np.minimum(end, n_frames)
@@ -131,8 +139,8 @@ def reference_rows(
     event = np.repeat(np.arange(len(events)), lengths)  # (n,)
     starts = np.cumsum(lengths) - lengths
     frame = np.arange(len(event)) - starts[event] + first[event]
-    columns = events.class_index[event], events.azimuth_deg[event], events.elevation_deg[event]
-    rows = np.stack([frame, *columns], axis=1)
+    names = "class_index", "azimuth_deg", "elevation_deg", "source", "distance_m", "onscreen"
+    rows = np.column_stack([frame, *(getattr(events, name)[event] for name in names)])
     return rows[np.argsort(frame, kind="stable")].astype(np.float64)
 
 
@@ -160,14 +168,16 @@ def rows_to_classification(rows: np.ndarray, n_frames: int, grid: AngleGrid) -> 
 
 
 def rows_on_circle(rows: np.ndarray, grid: AngleGrid) -> np.ndarray:
-    """Brings the azimuths of the output format (n, 4) onto the grid's circle.
+    """Brings the azimuths of rows onto the grid's circle.
 
     On the published grid they stay: regressions beyond the circle are written as they are, and
     the published scorer clips them.
     """
     if grid.is_published or not len(rows):
         return rows
-    return np.column_stack([rows[:, :2], grid.on_circle(rows[:, 2]), rows[:, 3]])
+    moved = rows.copy()
+    moved[:, AZIMUTH] = grid.on_circle(rows[:, AZIMUTH])
+    return moved
 
 
 def whole_degrees(rows: np.ndarray) -> np.ndarray:

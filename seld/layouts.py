@@ -110,6 +110,11 @@ class Layout:
         return self.name not in ("tau2020", "tau2021", "starss2022")
 
     @property
+    def has_subfolders(self) -> bool:
+        """True if recordings lie in folders such as foa_dev/dev-train."""
+        return bool(self.subfolders)
+
+    @property
     def is_framewise(self) -> bool:
         """True if the metadata has a row for each source and label frame, not for each event."""
         return self.name != "tau2019"
@@ -254,8 +259,8 @@ _LAYOUTS = (
         "Stereo SELD dataset of DCASE 2025",
         STARSS_CLASSES,
         (Splits((1, 3), (4,), (4,)),),
-        metadata_format="metadata2025",
-        submission_format="submission2025",
+        metadata_format="stereo2025",
+        submission_format="stereo2025",
         formats=("stereo",),
         recording_s=5.0,
         subfolders={1: "dev-train-synth", 3: "dev-train", 4: "dev-test"},

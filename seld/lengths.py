@@ -65,7 +65,7 @@ def complete(
     if not unknown:
         return
     try:
-        found = {each.name: each for each in find_recordings(dataset_dir, dataset.format, set_name)}
+        found = {each.name: each for each in find_recordings(dataset_dir, dataset, set_name)}
     except DataError:
         found = {}
     known = {name: found[name].samples for name in unknown if name in found}

@@ -153,7 +153,7 @@ def tested_recordings(task: TaskConfig, folder: Path) -> list[Tested]:
     found, n_frames = {}, frames_of_recordings(store, dataset)
     for fold in task.folds:
         for name, arrays in store.arrays(fold.test, ("events", "labelled")).items():
-            place = place_of(store, name, dataset.mode)
+            place = place_of(store, name, dataset)
             events = Events.from_array(arrays["events"])
             path = folder / fold.name / SUBMISSIONS / f"{name}.csv"
             estimate = read_submission(path, dataset.n_classes)
@@ -252,7 +252,7 @@ def _audio_paths(task: TaskConfig) -> dict[str, Path]:
     paths: dict[str, Path] = {}
     for set_name in task.set_names:
         with suppress(DataError):
-            recordings = find_recordings(task.dataset_dir, task.dataset.format, set_name)
+            recordings = find_recordings(task.dataset_dir, task.dataset, set_name)
             paths |= {each.name: each.audio_path for each in recordings}
     return paths
 

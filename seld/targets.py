@@ -23,7 +23,9 @@ from typing import Literal
 
 import numpy as np
 
+from seld.dataset import Events
 from seld.geometry import spherical_to_cartesian
+from seld.labels import Rule, rows_of_events
 from seld.rows import AZIMUTH, CLASS, DISTANCE, ELEVATION, FRAME, ONSCREEN, SOURCE
 
 Form = Literal["classwise", "multi", "tracks"]
@@ -117,7 +119,9 @@ class TargetForm:
             float32 (T', slots, 1 + axes, K).
         """
         targets = np.zeros((len(label_frames), *self.shape), np.float32)
-        begin, end = (np.searchsorted(table.frame, label_frames, side) for side in ("left", "right"))
+        begin, end = (
+            np.searchsorted(table.frame, label_frames, side) for side in ("left", "right")
+        )
         counts = end - begin
         place = np.repeat(np.arange(len(label_frames)), counts)
         row = np.arange(len(place)) + np.repeat(begin - np.cumsum(counts) + counts, counts)
@@ -189,3 +193,67 @@ def assign_tracks(rows: np.ndarray, n_tracks: int) -> np.ndarray:
             here[free], tracks[moved] = moved, free
         here[track], tracks[number] = number, track
     return tracks
+
+
+@dataclass(frozen=True)
+class SeldTargets:
+    """Targets of a SELD network, by output, made while batches are read.
+
+    Outputs and their targets by form: class-wise with `heads`, "sed" (K) and "doa" (1 + axes, K);
+    class-wise without, "accdoa" (1 + axes, K); multi, "accdoa" (6, 1 + axes, K); tracks, "tracks"
+    (tracks, K + 3), multi-hot classes and a vector. All of one output frame, activity first.
+
+    Attributes:
+        form: form and sizes.
+        label_hop_s: hop length of the labels in seconds.
+        feature_hop_s: hop length of the features in seconds.
+        heads: separate outputs for activity and direction.
+        rule: label frames that an event covers, see `seld.labels.event_frames`.
+    """
+
+    form: TargetForm
+    label_hop_s: float
+    feature_hop_s: float
+    heads: bool = False
+    rule: Rule = "half_open"
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of the target of one output frame, by output."""
+        n_slots, n_values, n_classes = self.form.shape
+        if self.form.form == "tracks":
+            return {"tracks": (n_slots, n_classes + n_values - 1)}
+        if self.form.form == "multi":
+            return {"accdoa": self.form.shape}
+        if self.heads:
+            return {"sed": (n_classes,), "doa": (n_values, n_classes)}
+        return {"accdoa": (n_values, n_classes)}
+
+    @property
+    def vectors(self) -> dict[str, tuple[int, int]]:
+        """Axis of x, y, z in each target, counted from the last, and the place of x on it."""
+        if self.form.form == "tracks":
+            return {"tracks": (-1, self.form.n_classes)}
+        return {name: (-2, 1) for name in self.shapes if name != "sed"}
+
+    def table(self, events: np.ndarray, frames: int, labelled: bool) -> tuple[SlotTable, int]:
+        """Slots of a recording, and its label frames, 0 without labels."""
+        hop_ratio = self.feature_hop_s / self.label_hop_s
+        n_frames = int(np.ceil(frames * hop_ratio - 1e-6)) if labelled else 0
+        of_recording = Events.from_array(events)
+        rows = rows_of_events(of_recording, n_frames, self.label_hop_s, self.rule)
+        return self.form.table(rows), n_frames
+
+    def make(self, table: tuple[SlotTable, int], middles: np.ndarray) -> dict[str, np.ndarray]:
+        """Targets by output, float32 (T', ...), at feature frames in the middle of outputs."""
+        slots, n_frames = table
+        label_frames = np.floor(middles * self.feature_hop_s / self.label_hop_s + 1e-6).astype(int)
+        filled = self.form.fill(slots, label_frames, n_frames)  # (T', slots, 1 + axes, K)
+        if self.form.form == "tracks":
+            vectors = np.where(filled[:, :, :1] > 0, filled[:, :, 1:], 0.0).sum(axis=-1)
+            return {"tracks": np.concatenate([filled[:, :, 0], vectors], axis=-1)}
+        if self.form.form == "multi":
+            return {"accdoa": filled}
+        if self.heads:
+            return {"sed": filled[:, 0, 0], "doa": filled[:, 0]}
+        return {"accdoa": filled[:, 0]}

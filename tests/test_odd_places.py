@@ -26,7 +26,7 @@ from sed_task4.dataset import DatasetConfig as ClipConfig
 from sed_task4.dataset import find_clips
 from sed_task4.submission import read_submission as read_events
 from sed_task4.submission import write_submission as write_events
-from seld.dataset import find_recordings
+from seld.dataset import DatasetConfig, find_recordings
 from seld.extraction import open_store, run
 from seld.submission import read_submission, write_submission
 from tests.common.training.test_stage import (
@@ -157,7 +157,7 @@ def test_a_link_to_nothing_is_a_recording_that_is_missing(tmp_path):
     sound.unlink()
     sound.symlink_to(tmp_path / "nowhere.wav")
     with pytest.raises(DataError, match=rf"no recording in .*{NAMES[0]}\.csv"):
-        find_recordings(tmp_path, "foa", "dev")
+        find_recordings(tmp_path, DatasetConfig(), "dev")
 
 
 def test_ten_thousand_recordings_among_as_many_other_files_are_listed(tmp_path):
@@ -166,7 +166,7 @@ def test_ten_thousand_recordings_among_as_many_other_files_are_listed(tmp_path):
         for number in range(MANY):
             for suffix in suffixes:
                 (tmp_path / folder / f"split{1 + number % 4}_ir0_ov1_{number}{suffix}").touch()
-    recordings = find_recordings(tmp_path, "foa", "dev")
+    recordings = find_recordings(tmp_path, DatasetConfig(), "dev")
     assert len(recordings) == len({recording.name for recording in recordings}) == MANY
     items = [
         Item(recording.name, str(recording.split), (recording.audio_path,))

@@ -11,6 +11,8 @@ whole recording and are repeated for each of its sequences.
 
 from typing import Any
 
+import numpy as np
+
 from common.data.sequences import ACTIVITY, FEATURES, LABELLED, SequenceFormat, sequences_fitting
 from common.data.shard_source import KNOWN, Tensors, input_name
 from common.data.tfrecord import ExampleSchema, tf

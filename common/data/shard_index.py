@@ -145,7 +145,10 @@ class Records:
     def ragged(self, name: str) -> list[np.ndarray]:
         """An array of another length in each recording, such as its events, of all of them."""
         spec = self.schema.arrays[name]
-        stored, width = np.dtype(spec.dtype).newbyteorder("<"), [size or 0 for size in spec.shape[1:]]
+        stored, width = (
+            np.dtype(spec.dtype).newbyteorder("<"),
+            [size or 0 for size in spec.shape[1:]],
+        )
         arrays = []
         for shard, offset, rows in zip(
             self.shard_of, self.offsets[name], self.frames[name], strict=True

@@ -102,7 +102,7 @@ def _seld_folder() -> st.SearchStrategy[Files]:
 
 
 def _find_recordings(folder: Path) -> None:
-    recordings = find_recordings(folder, "foa", "dev")
+    recordings = find_recordings(folder, DatasetConfig(), "dev")
     names = [recording.name for recording in recordings]
     assert names == sorted(set(names)) and names
     for recording in recordings:

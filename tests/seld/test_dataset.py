@@ -109,12 +109,12 @@ def test_a_development_name_without_its_parts_is_an_error(tmp_path, name):
     with pytest.raises(
         DataError, match=f"'{name}'.*Expected: split<number>_ir<number>_ov<number>.*Rename"
     ):
-        find_recordings(tmp_path, "foa", "dev")
+        find_recordings(tmp_path, DatasetConfig(), "dev")
 
 
 def test_recordings_come_sorted_with_their_files(tmp_path):
     names = ["split2_ir0_ov1_1", "split1_ir1_ov2_11", "split1_ir0_ov1_2"]
-    found = find_recordings(make_dataset(tmp_path, names), "foa", "dev")
+    found = find_recordings(make_dataset(tmp_path, names), DatasetConfig(), "dev")
     assert [recording.name for recording in found] == sorted(names)
     assert (found[1].split, found[1].room, found[1].overlap) == (1, 1, 2)
     assert found[0].audio_path == tmp_path / "foa_dev" / "split1_ir0_ov1_2.wav"
@@ -123,10 +123,9 @@ def test_recordings_come_sorted_with_their_files(tmp_path):
 
 def test_the_evaluation_set_may_lack_all_metadata(tmp_path):
     make_dataset(tmp_path, ["split0_1", "split0_2"], "eval", metadata=False)
-    assert [recording.metadata_path for recording in find_recordings(tmp_path, "foa", "eval")] == [
-        None,
-        None,
-    ]
+    assert [
+        recording.metadata_path for recording in find_recordings(tmp_path, DatasetConfig(), "eval")
+    ] == [None, None]
 
 
 def test_an_evaluation_set_with_some_metadata_must_have_all(tmp_path):
@@ -135,12 +134,12 @@ def test_an_evaluation_set_with_some_metadata_must_have_all(tmp_path):
     with pytest.raises(
         DataError, match=r"no \.csv file in .*metadata_eval for 1 file\(s\): split0_2\.wav"
     ):
-        find_recordings(tmp_path, "foa", "eval")
+        find_recordings(tmp_path, DatasetConfig(), "eval")
 
 
 def test_the_evaluation_set_may_lie_where_its_archive_unpacks(tmp_path):
     make_dataset(tmp_path / NESTED_ROOT, ["split0_1"], "eval")
-    found = find_recordings(tmp_path, "foa", "eval")
+    found = find_recordings(tmp_path, DatasetConfig(), "eval")
     assert found[0].audio_path.is_file()
     assert found[0].metadata_path is not None
 
@@ -149,7 +148,7 @@ def test_strange_files_are_ignored_and_named(tmp_path, caplog):
     make_dataset(tmp_path, ["split1_ir0_ov1_1"])
     (tmp_path / "foa_dev" / "notes.txt").touch()
     (tmp_path / "foa_dev" / ".hidden.wav").touch()
-    assert len(find_recordings(tmp_path, "foa", "dev")) == 1
+    assert len(find_recordings(tmp_path, DatasetConfig(), "dev")) == 1
     assert "notes.txt" in caplog.text
     assert ".hidden" not in caplog.text
 
@@ -164,19 +163,19 @@ def test_a_missing_or_empty_dataset_folder_has_a_remedy(tmp_path, made, received
     with pytest.raises(
         DataError, match=rf"'foa_dev' in {root}.*Received: {received}.*dataset_dir.*simulate\.py"
     ):
-        find_recordings(root, "foa", "dev")
+        find_recordings(root, DatasetConfig(), "dev")
 
 
 def test_a_dataset_of_the_other_format_is_listed(tmp_path):
     make_dataset(tmp_path, ["split1_ir0_ov1_1"])
     with pytest.raises(DataError, match=r"'mic_dev'.*Received: foa_dev, metadata_dev"):
-        find_recordings(tmp_path, "mic", "dev")
+        find_recordings(tmp_path, DatasetConfig(format="mic"), "dev")
 
 
 def test_a_folder_without_recordings_is_an_error(tmp_path):
     (tmp_path / "foa_dev").mkdir()
     with pytest.raises(DataError, match=r"foa_dev holds no \.wav file.*Unpack"):
-        find_recordings(tmp_path, "foa", "dev")
+        find_recordings(tmp_path, DatasetConfig(), "dev")
 
 
 def test_recordings_without_metadata_and_the_reverse_are_listed(tmp_path):
@@ -184,7 +183,7 @@ def test_recordings_without_metadata_and_the_reverse_are_listed(tmp_path):
     (tmp_path / "metadata_dev" / "split1_ir0_ov1_2.csv").unlink()
     (tmp_path / "foa_dev" / "split1_ir0_ov1_3.wav").unlink()
     with pytest.raises(DataError) as caught:
-        find_recordings(tmp_path, "foa", "dev")
+        find_recordings(tmp_path, DatasetConfig(), "dev")
     message = str(caught.value)
     assert (
         f"no .csv file in {tmp_path / 'metadata_dev'} for 1 file(s): split1_ir0_ov1_2.wav"
@@ -197,7 +196,7 @@ def test_recordings_without_metadata_and_the_reverse_are_listed(tmp_path):
 def test_a_development_set_without_any_metadata_is_an_error(tmp_path):
     make_dataset(tmp_path, [f"split1_ir0_ov1_{number}" for number in range(20)], metadata=False)
     with pytest.raises(DataError, match=r"20 file\(s\): .* and 12 more"):
-        find_recordings(tmp_path, "foa", "dev")
+        find_recordings(tmp_path, DatasetConfig(), "dev")
 
 
 # --- metadata
@@ -314,7 +313,7 @@ def test_two_files_that_differ_only_in_suffix_are_refused(tmp_path):
     if len(list((tmp_path / "foa_dev").iterdir())) == 1:
         pytest.skip("this file system takes both for one")
     with pytest.raises(DataError, match=r"foa_dev holds 'split1_ir0_ov1_1\.wav'"):
-        find_recordings(tmp_path, "foa", "dev")
+        find_recordings(tmp_path, DatasetConfig(), "dev")
 
 
 def test_a_file_whose_name_is_no_text_is_refused(tmp_path):
@@ -326,4 +325,4 @@ def test_a_file_whose_name_is_no_text_is_refused(tmp_path):
     except OSError:
         pytest.skip("this file system has no such names")
     with pytest.raises(DataError, match=r"foa_dev holds .*names of text in UTF-8"):
-        find_recordings(tmp_path, "foa", "dev")
+        find_recordings(tmp_path, DatasetConfig(), "dev")

@@ -96,7 +96,7 @@ def test_groups_within_one_part_are_kept_with_the_features(tmp_path, groups):
     store = open_store(task, "dev")
     told = {1: {"x": "r0"}, 2: {"x": "r1"}, 3: {"y": "r2"}, 4: {"z": "r3"}}
     assert stored_members([store]) == (told if groups else {})
-    assert place_of(store, "r2", "dev") == (3, None, 1)
+    assert place_of(store, "r2", DatasetConfig()) == (3, None, 1)
 
 
 def test_an_empty_group_is_refused_with_its_row(tmp_path):

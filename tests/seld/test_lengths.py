@@ -19,7 +19,7 @@ from common.training.evaluation import Prediction
 from common.training.system import Stage
 from seld import report as seld_report
 from seld.cli import main
-from seld.dataset import Events
+from seld.dataset import DatasetConfig, Events
 from seld.extraction import open_store, place_of, run, store_folder
 from seld.figures import overlap_shares, read_lengths, read_metadata
 from seld.lengths import frames_of_recordings
@@ -136,7 +136,7 @@ def test_old_and_new_stores_have_the_lengths_of_recordings(tmp_path, caplog):
     (store,) = run(task, progress=False)
     assert frames_of_recordings(store, task.dataset) == FRAMES
     assert frames_of_recordings(open_store(task, "dev"), task.dataset) == FRAMES
-    assert place_of(store, "c", "dev") == (3, None, 1)
+    assert place_of(store, "c", DatasetConfig()) == (3, None, 1)
     path = store_folder(task, "dev") / "manifest.json"
     manifest = dict(load_json(path))
     shards = json.dumps(manifest["shards"])

@@ -7,7 +7,7 @@ import pytest
 from common.data.feature_store import FeatureStore
 from common.data.tfrecord import ExampleSchema
 from common.errors import DataError
-from seld.dataset import find_recordings
+from seld.dataset import DatasetConfig, find_recordings
 from seld.extraction import place_of
 from seld.recording_list import LIST_NAME, has_list, read_list
 
@@ -51,15 +51,17 @@ def test_a_list_has_recordings_and_their_attributes(tmp_path):
 
 def test_split_0_is_the_evaluation_set_and_may_lack_labels(tmp_path):
     make_dataset(tmp_path, "day/one.wav,1,1\nthree.wav,0,1\n", "filename,split,overlap\n")
-    assert [each.name for each in find_recordings(tmp_path, "mic", "dev")] == ["day_one"]
-    (evaluation,) = find_recordings(tmp_path, "foa", "eval")
+    assert [
+        each.name for each in find_recordings(tmp_path, DatasetConfig(format="mic"), "dev")
+    ] == ["day_one"]
+    (evaluation,) = find_recordings(tmp_path, DatasetConfig(), "eval")
     assert (evaluation.name, evaluation.metadata_path) == ("three", None)
 
 
 def test_a_list_without_recordings_of_a_set_says_so(tmp_path):
     make_dataset(tmp_path, "day/one.wav,1,1,,\n")
     with pytest.raises(DataError, match="no recording of split 0, the evaluation set"):
-        find_recordings(tmp_path, "mic", "eval")
+        find_recordings(tmp_path, DatasetConfig(format="mic"), "eval")
 
 
 @pytest.mark.parametrize(
@@ -125,8 +127,8 @@ def test_features_keep_attributes_of_the_list_or_the_names(tmp_path):
     facts = {"day_one": {"split": 1, "room": 4, "overlap": None}}
     FeatureStore(tmp_path, {}, ExampleSchema({}), [], facts=facts).write({})
     store = FeatureStore.open(tmp_path)
-    assert place_of(store, "day_one", "dev") == (1, 4, None)
-    assert place_of(store, "split2_ir3_ov1_7", "dev") == (2, 3, 1)
+    assert place_of(store, "day_one", DatasetConfig()) == (1, 4, None)
+    assert place_of(store, "split2_ir3_ov1_7", DatasetConfig()) == (2, 3, 1)
     with pytest.raises(DataError, match="'day_two' has not split"):
-        place_of(store, "day_two", "dev")
+        place_of(store, "day_two", DatasetConfig())
     assert FeatureStore.joined([store]).facts == facts

@@ -75,7 +75,9 @@ def test_recordings_of_the_published_layout_may_have_any_format(tmp_path, suffix
         path.unlink()
         soundfile.write(path.with_suffix(suffix), audio, rate)
     (root / "foa_dev" / "x.m4a").touch()
-    assert [each.audio_path.suffix for each in find_recordings(root, "foa", "dev")] == [suffix] * 3
+    assert [each.audio_path.suffix for each in find_recordings(root, DatasetConfig(), "dev")] == [
+        suffix
+    ] * 3
     found = findings(root)
     assert len(found) == 1 and "foa_dev: ignored" in found[0][1] and "x.m4a" in found[0][1]
 

@@ -85,7 +85,7 @@ def test_recordings_are_16_bit_48_khz_of_four_channels(simulated):
     ("audio_format", "set_name", "n"), [("foa", "dev", 2), ("mic", "dev", 2), ("mic", "eval", 1)]
 )
 def test_the_dataset_reader_reads_them(simulated, audio_format, set_name, n):
-    recordings = find_recordings(simulated, audio_format, set_name)
+    recordings = find_recordings(simulated, DatasetConfig(format=audio_format), set_name)
     assert len(recordings) == n
     for recording in recordings:
         events = read_labels(recording.metadata_path, DATASET, 3.0)
