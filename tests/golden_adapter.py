@@ -159,7 +159,7 @@ def _scores_as_published(scores: Any) -> np.ndarray:
 
 
 def seld2019_metrics_regr(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from seld.metrics import SeldScorer
+    from seld.metrics.dcase2019 import SeldScorer
 
     def directions(key: str) -> np.ndarray:
         in_radians = inputs.get(f"{key}_doa_rad")
@@ -183,7 +183,7 @@ def seld2019_metrics_regr(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 def seld2019_metrics_clas(inputs: Arrays, settings: dict) -> dict[str, object]:
     from seld.geometry import AngleGrid
-    from seld.metrics import SeldScorer
+    from seld.metrics.dcase2019 import SeldScorer
 
     outputs: dict[str, object] = {}
     accumulated, total = [], SeldScorer("dcase2019")
@@ -202,7 +202,7 @@ def seld2019_metrics_clas(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 def seld2019_output_format(inputs: Arrays, settings: dict) -> dict[str, object]:
     from seld.dataset import DatasetConfig
-    from seld.metrics import SeldScorer
+    from seld.metrics.dcase2019 import SeldScorer
     from seld.submission import format_submission, parse_submission
 
     outputs: dict[str, object] = {}
