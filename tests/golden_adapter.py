@@ -13,6 +13,7 @@ from tests.golden import (
     networks,
     segmentation,
     segmentation_scores,
+    seld_year_scores,
     two_stage,
     two_stage_features,
 )
@@ -25,6 +26,7 @@ CASES: dict[str, Callable[[Arrays, dict], dict[str, object]]] = {
     **features.CASES,
     **mixtures.CASES,
     **networks.CASES,
+    **seld_year_scores.CASES,
     **segmentation.CASES,
     **segmentation_scores.CASES,
     **two_stage.CASES,
