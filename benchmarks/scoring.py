@@ -15,7 +15,7 @@ from benchmarks.cores import core_s
 from benchmarks.measure import Figure, Goal, Timing, in_turns, run_alone
 from seld.dataset import Events
 from seld.labels import INACTIVE_AZIMUTH_DEG, INACTIVE_ELEVATION_DEG
-from seld.metrics import DEFINITIONS, SeldScorer, SeldScores, reference_for
+from seld.metrics.dcase2019 import DEFINITIONS, SeldScorer, SeldScores, reference_for
 
 TITLE = "Scoring: 60-second recordings with two events at a time, in 3000 frames each, on one core"
 N_FRAMES = 3000

@@ -23,7 +23,7 @@ from common.errors import ConfigError, DataError
 from common.simulation.dataset_folder import SETTINGS_FILE
 from seld.config import TaskConfig
 from seld.dataset import DatasetConfig, Events, find_recordings, read_labels
-from seld.metrics import DEFINITIONS
+from seld.metrics.dcase2019 import DEFINITIONS
 from seld.preconditions import check_settings, off_grid, problems
 from seld.recording_list import LIST_NAME, Recording, group_members
 from seld.simulation.simulator import own_sources

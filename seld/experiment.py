@@ -36,7 +36,7 @@ from seld.extraction import place_of, stored_members
 from seld.figures import channel_titles, features_figure, learning_panels, recording_figure
 from seld.labels import rows_on_circle
 from seld.lengths import frames_of_recordings
-from seld.metrics import DEFINITIONS, reference_for
+from seld.metrics.dcase2019 import DEFINITIONS, reference_for
 from seld.preconditions import (
     batch_problem,
     described,

@@ -15,7 +15,7 @@ from seld.dataset import DatasetConfig, Events, read_lines
 from seld.features import FeatureConfig, check_audio
 from seld.geometry import OFF_GRID_REMEDY
 from seld.lengths import facts_of, known_samples
-from seld.metrics import DEFINITIONS
+from seld.metrics.dcase2019 import DEFINITIONS
 from seld.recording_list import Recording
 
 _SHOWN = 5  # of several problems, in an error

@@ -44,7 +44,7 @@ from seld.dataset import DatasetConfig, Events, find_recordings
 from seld.extraction import open_store, place_of
 from seld.figures import azimuth_limits, runs, shown_rows
 from seld.lengths import frames_of_recordings
-from seld.metrics import SeldScorer, reference_for
+from seld.metrics.dcase2019 import SeldScorer, reference_for
 from seld.score import SCORES, ScoredRecording
 from seld.submission import SUBMISSIONS, read_submission
 

@@ -26,7 +26,7 @@ from common.metrics.score_table import (
 from common.settings.section import Section
 from seld.dataset import DatasetConfig, Events, files_by_name, list_files, parse_name, read_labels
 from seld.lengths import seconds_of, sounds_of
-from seld.metrics import DEFINITIONS, SeldScorer, SeldScores, reference_for, seld_error
+from seld.metrics.dcase2019 import DEFINITIONS, SeldScorer, SeldScores, reference_for, seld_error
 from seld.recording_list import Attributes, has_list, read_list
 from seld.submission import read_submission
 

@@ -13,7 +13,7 @@ from common.training.evaluation import Prediction
 from common.training.system import Stage
 from seld.config import TaskConfig
 from seld.dataset import Events
-from seld.metrics import SeldScorer, reference_for
+from seld.metrics.dcase2019 import SeldScorer, reference_for
 from seld.submission import as_submitted
 
 _COUNTS = ("n_reference", "n_estimate", "n_pairs")

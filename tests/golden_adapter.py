@@ -13,6 +13,7 @@ from tests.golden import (
     networks,
     segmentation,
     segmentation_scores,
+    seld_year_scores,
     seld_year_targets,
     two_stage,
     two_stage_features,
@@ -26,6 +27,7 @@ CASES: dict[str, Callable[[Arrays, dict], dict[str, object]]] = {
     **features.CASES,
     **mixtures.CASES,
     **networks.CASES,
+    **seld_year_scores.CASES,
     **segmentation.CASES,
     **segmentation_scores.CASES,
     **seld_year_targets.CASES,
@@ -161,7 +163,7 @@ def _scores_as_published(scores: Any) -> np.ndarray:
 
 
 def seld2019_metrics_regr(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from seld.metrics import SeldScorer
+    from seld.metrics.dcase2019 import SeldScorer
 
     def directions(key: str) -> np.ndarray:
         in_radians = inputs.get(f"{key}_doa_rad")
@@ -185,7 +187,7 @@ def seld2019_metrics_regr(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 def seld2019_metrics_clas(inputs: Arrays, settings: dict) -> dict[str, object]:
     from seld.geometry import AngleGrid
-    from seld.metrics import SeldScorer
+    from seld.metrics.dcase2019 import SeldScorer
 
     outputs: dict[str, object] = {}
     accumulated, total = [], SeldScorer("dcase2019")
@@ -204,7 +206,7 @@ def seld2019_metrics_clas(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 def seld2019_output_format(inputs: Arrays, settings: dict) -> dict[str, object]:
     from seld.dataset import DatasetConfig
-    from seld.metrics import SeldScorer
+    from seld.metrics.dcase2019 import SeldScorer
     from seld.submission import format_submission, parse_submission
 
     outputs: dict[str, object] = {}

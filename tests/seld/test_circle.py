@@ -12,7 +12,7 @@ from seld.dataset import DatasetConfig, parse_events
 from seld.figures import azimuth_limits, recording_figure
 from seld.geometry import AngleGrid, snapped_deg
 from seld.labels import rows_on_circle, rows_to_classification
-from seld.metrics import DEFINITIONS
+from seld.metrics.dcase2019 import DEFINITIONS
 from seld.predictor import average_outputs
 from seld.score import ScoredRecording, score_report
 from seld.submission import as_submitted

@@ -8,7 +8,7 @@ from common.metrics.segment_based import to_segments
 from seld.dataset import DatasetConfig, parse_events
 from seld.frames import frames_in_recording, frames_per_s
 from seld.labels import reference_rows
-from seld.metrics import DEFINITIONS
+from seld.metrics.dcase2019 import DEFINITIONS
 from seld.score import ScoredRecording, score_report
 
 HEADER = "sound_event_recording,start_time,end_time,ele,azi,dist\n"

@@ -23,7 +23,7 @@ from seld.dataset import DatasetConfig, Events
 from seld.extraction import open_store, place_of, run, store_folder
 from seld.figures import overlap_shares, read_lengths, read_metadata
 from seld.lengths import frames_of_recordings
-from seld.metrics import DEFINITIONS
+from seld.metrics.dcase2019 import DEFINITIONS
 from seld.score import main as score_main
 from seld.score import score_folder
 from seld.submission import SUBMISSIONS, write_submission

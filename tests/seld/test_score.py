@@ -15,7 +15,7 @@ from common.io.files import write_json
 from common.metrics.score_table import format_score
 from seld.dataset import DatasetConfig, Events
 from seld.labels import reference_rows
-from seld.metrics import DEFINITIONS, SeldScorer, reference_for
+from seld.metrics.dcase2019 import DEFINITIONS, SeldScorer, reference_for
 from seld.score import ScoredRecording, ScoringConfig, main, score_folder, score_report
 from seld.submission import write_submission
 

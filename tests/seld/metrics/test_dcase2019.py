@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 
 from common.errors import DataError
 from seld.dataset import Events
-from seld.metrics import (
+from seld.metrics.dcase2019 import (
     DEFINITIONS,
     SeldScorer,
     SeldScores,

@@ -1,0 +1,1 @@
+"""Scorers of sound event localization and detection, one module for each kind of rules."""
