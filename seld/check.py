@@ -23,7 +23,7 @@ from common.errors import ConfigError, DataError
 from common.simulation.dataset_folder import SETTINGS_FILE
 from seld.config import TaskConfig
 from seld.dataset import DatasetConfig, Events, find_recordings, read_labels
-from seld.metrics.dcase2019 import DEFINITIONS
+from seld.metrics.dcase2019 import needs_grid
 from seld.preconditions import check_settings, off_grid, problems
 from seld.recording_list import LIST_NAME, Recording, group_members
 from seld.simulation.simulator import own_sources
@@ -117,7 +117,7 @@ def _check_conditions(
         return
     for problem in problems(task, sets):
         report.error(problem)
-    if not DEFINITIONS[task.scoring.scorer].on_grid:
+    if not needs_grid(task.scoring.scorer):
         for problem in off_grid([r for members in sets.values() for r in members], task.dataset):
             report.warn(f"The columns of dcase2019 will be undefined: {problem}")
 

@@ -205,6 +205,24 @@ def write_rows(
     write_text(Path(path), format_rows(rows, fmt, vectors))
 
 
+def rows_as_written(rows: np.ndarray, fmt: str | CsvFormat) -> np.ndarray:
+    """Returns rows (n, 7) as they are after `write_rows` and `read_rows`."""
+    declared, written = csv_format(fmt), check_wide_rows(rows).copy()
+    for name, column in _OTHERS.items():
+        if name not in declared.columns:
+            written[:, column] = np.nan
+        elif name != "distance":
+            written[:, column] = np.nan_to_num(written[:, column])
+    if not declared.is_cartesian:
+        angles = [column for name, column in _POLAR.items() if name in declared.columns]
+        written[:, angles] = np.rint(written[:, angles])
+        written[:, ELEVATION] *= "elevation" in declared.columns
+    if declared.decimals is not None:
+        units = np.round(written[:, DISTANCE] / declared.metres, declared.decimals)
+        written[:, DISTANCE] = units * declared.metres
+    return written
+
+
 def format_rows(rows: np.ndarray, fmt: str | CsvFormat, vectors: np.ndarray | None = None) -> str:
     """Returns the text of a file of rows.
 

@@ -5,10 +5,11 @@ lengths are kept, since published files hold them. `to_rows` brings them to labe
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
+from scipy.special import expit
 
 from seld.geometry import cartesian_distance
 from seld.rows import make_rows
@@ -219,6 +220,43 @@ def to_rows(vectors: Vectors, onscreen_from: float = 0.5) -> np.ndarray:
         distance_m=vectors.distance_m,
         onscreen=seen,
     )
+
+
+def activity_of(outputs: Mapping[str, np.ndarray], n_axes: int = 3) -> np.ndarray:
+    """Activity of each class, (T', K): probabilities, or lengths of vectors, of the best track.
+
+    Args:
+        outputs: of one recording: "sed" (T', K), "accdoa" (T', A, K) or (T', N, A, K), coordinates
+            first, or "tracks" (T', N, K + 3), logits and a vector.
+        n_axes: coordinates: 3, or 2 for x and y.
+    """
+    if "sed" in outputs:
+        return outputs["sed"]
+    if "tracks" in outputs:
+        return expit(outputs["tracks"][..., :-3].max(axis=1))
+    vectors = outputs["accdoa"]
+    tracks = vectors[:, None] if vectors.ndim == 3 else vectors
+    return np.linalg.norm(tracks[:, :, :n_axes], axis=2).max(axis=1)
+
+
+def output_frames(
+    n_frames: int, n_outputs: int, hop_ratio: float = 1.0, time_pooling: int = 1
+) -> np.ndarray:
+    """Output frame of each label frame, int (n_frames,); the last one is repeated.
+
+    Args:
+        n_frames: label frames of the recording.
+        n_outputs: frames of the output.
+        hop_ratio: hop length of the labels divided by that of the features.
+        time_pooling: feature frames of an output frame.
+
+    Raises:
+        ValueError: there is no output frame, though the recording has frames.
+    """
+    if n_frames and not n_outputs:
+        raise ValueError(f"Expected: `outputs` for {n_frames} frames. Received: no frame.")
+    feature_frame = np.floor(np.arange(n_frames) * hop_ratio + 1e-6).astype(int)
+    return np.minimum(feature_frame // time_pooling, n_outputs - 1)
 
 
 def in_label_frames(vectors: Vectors, source: np.ndarray) -> Vectors:

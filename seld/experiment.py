@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,9 @@ from seld.config import FoldConfig, SeldTraining, TaskConfig
 from seld.dataset import Events
 from seld.extraction import place_of, stored_members
 from seld.figures import channel_titles, features_figure, learning_panels, recording_figure
-from seld.labels import rows_on_circle
+from seld.labels import reference_rows, rows_on_circle
 from seld.lengths import frames_of_recordings
-from seld.metrics.dcase2019 import DEFINITIONS, reference_for
+from seld.metrics.dcase2019 import needs_grid
 from seld.preconditions import (
     batch_problem,
     described,
@@ -45,8 +45,9 @@ from seld.preconditions import (
     refuse_dataset,
     split_problems,
 )
-from seld.score import ScoredRecording, score_report
-from seld.submission import SUBMISSIONS, read_submission, write_submission
+from seld.score import ScoredRecording
+from seld.scoring import Scoring, scoring_of
+from seld.submission import SUBMISSIONS, SubmissionFiles, submission_files
 from seld.validation import ValidationScorer, detects_only
 
 logger = logging.getLogger(__name__)
@@ -69,9 +70,24 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
         dataset = self.task.dataset
         return frontend_of(self.task.features, dataset.sample_rate_hz, dataset.channels)
 
+    @cached_property
+    def scoring(self) -> Scoring:
+        """Scorer of the task."""
+        return scoring_of(self.task)
+
+    @cached_property
+    def files(self) -> SubmissionFiles:
+        """Submission files of the dataset's year."""
+        return submission_files(self.task)
+
     def check(self) -> None:
-        """Raises ConfigError if settings of single stages name stages that do not exist."""
+        """Raises ConfigError if settings do not fit the system.
+
+        Settings of single stages may name stages that do not exist, and scorer or files may need a
+        distance that the network does not predict.
+        """
         system = self.system
+        self.files.check(self.task.scoring.scorer)
         known = getattr(system, "STAGE_NAMES", [each.name for each in system.stages(self.task)])
         check_stage_names(known, self.task.training)
 
@@ -110,7 +126,7 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
     def decode(
         self, prediction: Prediction, stage: Stage, n_frames: int | None = None
     ) -> np.ndarray:
-        """Turns outputs into rows (n, 4) = frame, class, azimuth_deg, elevation_deg.
+        """Turns outputs into rows (n, 4) or (n, 7), see `seld.rows`.
 
         Without a detection stage, a stage of directions only gets detections from the ground truth.
 
@@ -130,7 +146,7 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
     def rows(
         self, outputs: Mapping[str, np.ndarray], n_frames: int, hop_ratio: float
     ) -> np.ndarray:
-        """Turns outputs into rows (n, 4) of `n_frames` label frames, azimuths as in the dataset."""
+        """Turns outputs into rows of `n_frames` label frames, azimuths as in the dataset."""
         rows = self.system.decode(
             outputs,
             network=self.network,
@@ -142,7 +158,8 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
 
     def decisive_score(self, stage: Stage) -> tuple[str, str]:
         """Score of the validation set that selects a stage's model, and "min" or "max"."""
-        return f"val_{'sed' if detects_only(stage) else 'seld'}_error", "min"
+        name, best = ("sed_error", "min") if detects_only(stage) else self.scoring.decisive()
+        return f"val_{name}", best
 
     def learning_panels(self, stage: Stage) -> Sequence:
         """Panels of a stage's learning curves."""
@@ -174,7 +191,10 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
         n_frames: dict[str, int] = {}
         for store in stores:
             n_frames |= frames_of_recordings(store, task.dataset)
-        new_scorer = partial(ValidationScorer, task, stage, earlier, self.decode, n_frames)
+        decode = self.decode
+        new_scorer = partial(
+            ValidationScorer, self.scoring, self.files, stage, earlier, decode, n_frames
+        )
         epochs = task.training.stage_epochs.get(stage.name, task.training.epochs)
         training = task.training.model_copy(update={"epochs": epochs})
         start = self._start(stage, before)
@@ -217,10 +237,10 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
             for prediction in predict_recordings(Ensemble([trained]), stream):
                 path = folder / f"{prediction.name}.csv"
                 frames = n_frames[prediction.name]
-                write_submission(path, self.decode(prediction, stage, frames))
+                self.files.write(path, self.decode(prediction, stage, frames))
                 if prediction.labelled:
                     # Scored from the file: its scores are the same without the model.
-                    rows = read_submission(path, task.dataset.n_classes)
+                    rows = self.files.read(path)
                     events = Events.from_array(prediction.events)
                     place = place_of(test.store, prediction.name, task.dataset)
                     scored.append(ScoredRecording(prediction.name, *place, events, rows, frames))
@@ -236,9 +256,7 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
                 "The test recordings have no labels: there is nothing to score. Predictions are in"
             )
             return f"{text} {folder}/."
-        task = self.task
-        report = score_report(main, task.dataset, published=task.published, compared=dict(others))
-        return self.write_scores(report, folder)
+        return self.write_scores(self.scoring.report(main, dict(others)), folder)
 
     def _draw_examples(self, test: Selection, folder: Path) -> None:
         """Draws the first test recording without overlapping events and the first with them."""
@@ -267,12 +285,12 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
     ) -> Figure:
         task, name = self.task, str(record["name"])
         events = Events.from_array(record["events"])
-        reference = reference_for("corrected", events, n_frames, task.dataset.label_hop_s)
+        reference = reference_rows(events, n_frames, task.dataset.label_hop_s)
         levels = task.features.entry.level_db(record["features"])
         return recording_figure(
             Spectrogram(levels, len(levels) * task.features.hop_s),
             reference if record["labelled"] else None,
-            read_submission(submissions / f"{name}.csv", task.dataset.n_classes),
+            self.files.read(submissions / f"{name}.csv"),
             task.dataset.classes,
             hop_s=task.dataset.label_hop_s,
             title=f"{name}: reference and estimate",
@@ -303,7 +321,7 @@ def stored_problems(task: TaskConfig, stores: Sequence[FeatureStore]) -> list[st
     for fold in task.folds:
         absent = split_problems(fold, frames, labelled, task.set_names)
         found += absent or batch_problem(task, fold, frames)
-    on_grid = DEFINITIONS[task.scoring.scorer].on_grid
+    on_grid = needs_grid(task.scoring.scorer)
     return found + (off_grid_problem(off_grid, task.dataset) if on_grid else [])
 
 

@@ -15,7 +15,7 @@ from seld.dataset import DatasetConfig, Events, read_lines
 from seld.features import FeatureConfig, check_audio
 from seld.geometry import OFF_GRID_REMEDY
 from seld.lengths import facts_of, known_samples
-from seld.metrics.dcase2019 import DEFINITIONS
+from seld.metrics.dcase2019 import needs_grid
 from seld.recording_list import Recording
 
 _SHOWN = 5  # of several problems, in an error
@@ -78,7 +78,7 @@ def problems(task: TaskConfig, sets: Mapping[str, Sequence[Recording]]) -> list[
     for fold in folds:
         if set(fold.train) <= set(frames):
             found += batch_problem(task, fold, frames)
-    if DEFINITIONS[task.scoring.scorer].on_grid:
+    if needs_grid(task.scoring.scorer):
         found += off_grid(recordings, task.dataset)
     return found
 

@@ -43,14 +43,11 @@ from seld.config import TaskConfig
 from seld.dataset import DatasetConfig, Events, find_recordings
 from seld.extraction import open_store, place_of
 from seld.figures import azimuth_limits, runs, shown_rows
+from seld.labels import reference_rows
 from seld.lengths import frames_of_recordings
-from seld.metrics.dcase2019 import SeldScorer, reference_for
-from seld.score import SCORES, ScoredRecording
-from seld.submission import SUBMISSIONS, read_submission
-
-_HEADINGS = dict(er="ER", f="F", doa_error_deg="DOA error / °", frame_recall="Frame recall")
-_HEADINGS |= {"seld_error": "SELD error"}
-_TITLES = {"dcase2019": "Official scorer of DCASE 2019", "corrected": "Corrected scorer"}
+from seld.score import ScoredRecording
+from seld.scoring import activity_of_rows, scoring_of
+from seld.submission import SUBMISSIONS, submission_files
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ class _Line:
     group: str
     label: str
     n_recordings: int | None
-    scores: dict[str, Numbers]
+    scores: dict[str, Numbers | dict[str, Numbers]]
 
 
 @dataclass(frozen=True)
@@ -107,36 +104,37 @@ def chapters(task: TaskConfig, folder: Path) -> list[Chapter]:
 
 def score_blocks(task: TaskConfig, scores: Mapping[str, Any]) -> list[Block]:
     """Cards of the decisive scores, and a table for each definition."""
-    rows, scorer = scores["rows"], task.scoring.scorer
-    of_published = (row["scores"].get(scorer, {}) for row in rows if row["group"] == "published")
+    scoring, rows = scoring_of(task), scores["rows"]
+    views = [scoring.views(row["scores"]) for row in rows]
+    titles = list(dict.fromkeys(title for of_row in views for title in of_row))
+    pairs = zip(rows, views, strict=True)
+    of_published = (of.get(titles[0], {}) for row, of in pairs if row["group"] == "published")
     published: Mapping[str, float] = next(of_published, {})
     cards = []
-    for name in SCORES:
+    for name, heading in scoring.headings.items():
         remark = f"published: {format_score(name, published[name])}" if name in published else ""
-        cards.append((_HEADINGS[name], format_score(name, rows[0]["scores"][scorer][name]), remark))
-    tables = [_score_table(definition, title, rows) for definition, title in _TITLES.items()]
-    return [Cards(cards), *tables, *map(Note, scores["notes"]), Note(_EXPLAINED)]
+        cards.append((heading, format_score(name, views[0][titles[0]][name]), remark))
+    tables = [_score_table(title, scoring.headings, rows, views) for title in titles]
+    return [Cards(cards), *tables, *map(Note, scores["notes"]), Note(scoring.explained)]
 
 
-_EXPLAINED = (
-    "ER and F: blocks of 1 s. DOA error: mean angle between estimated and true directions. SELD"
-    " error: mean of ER, 1 - F, DOA error / 180 and 1 - frame recall; 0 is best. Published values"
-    " are of real recordings."
-)
-
-
-def _score_table(definition: str, title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    known = [row for row in rows if definition in row["scores"]]
+def _score_table(
+    title: str,
+    headings: Mapping[str, str],
+    rows: Sequence[Mapping[str, Any]],
+    views: Sequence[Mapping[str, Mapping[str, float]]],
+) -> Table:
+    known = [(row, of[title]) for row, of in zip(rows, views, strict=True) if title in of]
     cells = [
         [
             row["label"],
-            *(format_score(name, row["scores"][definition].get(name)) for name in SCORES),
+            *(format_score(name, values.get(name)) for name in headings),
             "" if row["n_recordings"] is None else str(row["n_recordings"]),
         ]
-        for row in known
+        for row, values in known
     ]
-    heading = ["", *_HEADINGS.values(), "recordings"]
-    return Table(f"{title} ({definition})", [heading, *cells], [row["group"] for row in known])
+    heading = ["", *headings.values(), "recordings"]
+    return Table(title, [heading, *cells], [row["group"] for row, _ in known])
 
 
 def tested_recordings(task: TaskConfig, folder: Path) -> list[Tested]:
@@ -151,16 +149,16 @@ def tested_recordings(task: TaskConfig, folder: Path) -> list[Tested]:
     check_stores(folder, stores)
     store = FeatureStore.joined(list(stores.values()))
     found, n_frames = {}, frames_of_recordings(store, dataset)
+    files = submission_files(task)
     for fold in task.folds:
         for name, arrays in store.arrays(fold.test, ("events", "labelled")).items():
             place = place_of(store, name, dataset)
             events = Events.from_array(arrays["events"])
-            path = folder / fold.name / SUBMISSIONS / f"{name}.csv"
-            estimate = read_submission(path, dataset.n_classes)
+            estimate = files.read(folder / fold.name / SUBMISSIONS / f"{name}.csv")
             found[name] = Tested(
                 ScoredRecording(name, *place, events, estimate, n_frames[name]),
                 bool(arrays["labelled"]),
-                reference_for("corrected", events, n_frames[name], dataset.label_hop_s),
+                reference_rows(events, n_frames[name], dataset.label_hop_s),
                 partial(store.record, fold.test, name),
             )
     return [found[name] for name in sorted(found)]
@@ -168,22 +166,8 @@ def tested_recordings(task: TaskConfig, folder: Path) -> list[Tested]:
 
 def class_table(recordings: Sequence[Tested], task: TaskConfig) -> Table:
     """Scores each class separately."""
-    classes, names = task.dataset.classes, SCORES[:4]
-    scorers = [_new_scorer(task) for _ in classes]
-    events = np.concatenate([each.scored.events.class_index for each in recordings])
-    for each in recordings:
-        rows_in = _deciding_rows(each.scored, task)
-        for k, scorer in enumerate(scorers):
-            reference, estimate = (rows[rows[:, 1] == k] for rows in rows_in)
-            scorer.update(reference, estimate, each.scored.n_frames)
-    rows = []
-    for k, (label, scorer) in enumerate(zip(classes, scorers, strict=True)):
-        scores = scorer.result()
-        known = scores.detection.n_reference or scores.detection.n_estimate
-        numbers = [format_score(name, getattr(scores, name) if known else None) for name in names]
-        rows.append([label, *numbers, str(np.count_nonzero(events == k))])
-    heading = ["", *(_HEADINGS[name] for name in names), "events"]
-    return Table(f"Each class separately, {task.scoring.scorer}", [heading, *rows])
+    lines = scoring_of(task).class_rows([each.scored for each in recordings])
+    return Table(f"Each class separately, {task.scoring.scorer}", lines)
 
 
 def confusions(recordings: Sequence[Tested], dataset: DatasetConfig) -> Table:
@@ -191,41 +175,15 @@ def confusions(recordings: Sequence[Tested], dataset: DatasetConfig) -> Table:
     counts = np.zeros((dataset.n_classes + 1,) * 2, np.int64)
     for each in recordings:
         both = each.reference, each.scored.estimate
-        counts += count_confusions(*(_activity(r, each.scored.n_frames, dataset) for r in both))
+        counts += count_confusions(
+            *(activity_of_rows(r, each.scored.n_frames, dataset.n_classes) for r in both)
+        )
     return confusion_table(
         counts,
         dataset.classes,
         "Estimated classes where another is the reference, in seconds",
         lambda count: f"{count * dataset.label_hop_s:.1f}",
     )
-
-
-def _activity(rows: np.ndarray, n_frames: int, dataset: DatasetConfig) -> np.ndarray:
-    """Activity of rows (n, 4), bool (T, K)."""
-    active = np.zeros((n_frames, dataset.n_classes), bool)
-    frame, k = rows[rows[:, 0] < n_frames, :2].astype(np.int64).T
-    active[frame, k] = True
-    return active
-
-
-def _new_scorer(task: TaskConfig) -> SeldScorer:
-    return SeldScorer.of(task.scoring.scorer, task.dataset)
-
-
-def _deciding_rows(recording: ScoredRecording, task: TaskConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Reference and estimate of a recording by the definition of `scoring.scorer`."""
-    dataset = task.dataset
-    reference = reference_for(
-        task.scoring.scorer, recording.events, recording.n_frames, dataset.label_hop_s, dataset.grid
-    )
-    return reference, recording.estimate
-
-
-def seld_error_of(recording: ScoredRecording, task: TaskConfig) -> float:
-    """SELD error of one recording, by the definition of `scoring.scorer`."""
-    scorer = _new_scorer(task)
-    scorer.update(*_deciding_rows(recording, task), recording.n_frames)
-    return scorer.result().seld_error
 
 
 def recording_blocks(recordings: Sequence[Tested], task: TaskConfig) -> list[Block]:
@@ -239,10 +197,12 @@ def recording_blocks(recordings: Sequence[Tested], task: TaskConfig) -> list[Blo
     if not labelled:
         shown = recordings[:SHOWN_RECORDINGS]
         return [timeline(each, task, audio, "without labels") for each in shown]
-    errors = [seld_error_of(each.scored, task) for each in labelled]
-    blocks: list[Block] = [Note(LEGEND)]
-    for number, rank in ranked([-error for error in errors]):
-        remark = f"{rank}: SELD error {errors[number]:.3f}"
+    scoring, blocks = scoring_of(task), list[Block]([Note(LEGEND)])
+    name, best = scoring.decisive()
+    values = [scoring.logged(scoring.score(each.scored), False)[name] for each in labelled]
+    heading = "SELD error" if name == "seld_error" else "F"
+    for number, rank in ranked([-value if best == "min" else value for value in values]):
+        remark = f"{rank}: {heading} {values[number]:.3f}"
         blocks.append(timeline(labelled[number], task, audio, remark))
     return blocks
 

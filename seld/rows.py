@@ -45,6 +45,14 @@ def make_rows(
     return rows
 
 
+def wide_rows(rows: np.ndarray) -> np.ndarray:
+    """Rows (n, 7) from rows (n, 4), whose other columns are unknown; others stay."""
+    missing = len(COLUMNS) - rows.shape[1]
+    if missing <= 0:
+        return rows
+    return np.concatenate([rows, np.full((len(rows), missing), np.nan)], axis=1)
+
+
 def check_wide_rows(rows: np.ndarray, n_classes: int | None = None) -> np.ndarray:
     """Checks rows; returns them as float64 (n, 7), without a copy where possible.
 

@@ -32,6 +32,11 @@ from seld.submission import read_submission
 
 logger = logging.getLogger(__name__)
 
+ScorerName = Literal[
+    "dcase2019", "corrected", "dcase2020", "dcase2021", "dcase2022", "dcase2023", "dcase2024",
+    "dcase2024_no_distance", "dcase2024_blocks", "dcase2025", "dcase2025_onscreen",
+    "corrected2022", "corrected2024", "corrected2025",
+]  # fmt: skip
 SCORES = ("er", "f", "doa_error_deg", "frame_recall", "seld_error")
 _HEADINGS = ("ER", "F", "DOA error", "FR", "SELD")
 
@@ -39,11 +44,21 @@ _HEADINGS = ("ER", "F", "DOA error", "FR", "SELD")
 class ScoringConfig(Section):
     """Threshold of the estimates, and the scores that stop training and choose the model."""
 
-    scorer: Literal["dcase2019", "corrected"] = Field(
-        "dcase2019", description="Definition of the scores that decides; both are always printed."
+    scorer: ScorerName = Field(
+        "dcase2019",
+        description="Definition of the scores that decides: the official one of a year, or a"
+        " corrected one; the year's and the corrected one are always printed side by side."
+        " dcase2024_no_distance: for networks that do not predict distances.",
     )
     threshold: float = Field(
-        0.5, gt=0, lt=1, description="A class is active where its probability exceeds this."
+        0.5,
+        gt=0,
+        lt=1,
+        description="A class is active where its probability, or the length of its vector, exceeds"
+        " this.",
+    )
+    intervals: bool = Field(
+        False, description="Print jackknife intervals over recordings, of the scorers from 2020 on."
     )
 
 

@@ -1,13 +1,23 @@
-"""Submission files, one per recording: lines `frame,class,azimuth,elevation`, whole numbers."""
+"""Submission files, one per recording.
 
+Those of 2019 have lines `frame,class,azimuth,elevation`, whole numbers; later years' are those of
+`seld.csv_formats`.
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from common.errors import DataError
+from common.errors import ConfigError, DataError
 from common.io.files import write_text
 from common.io.tables import number_hint, read_text, split_row, to_whole
+from seld.config import TaskConfig
+from seld.csv_formats import CsvFormat, csv_format, read_rows, rows_as_written, write_rows
 from seld.labels import check_rows, whole_degrees
+from seld.layouts import Layout
+from seld.metrics.years import YEARS
+from seld.rows import ELEVATION, wide_rows
 
 SUBMISSIONS = "submissions"  # folder of a fold
 _SEPARATORS = ("\t", ";", ",")
@@ -118,3 +128,80 @@ def _parse_line(line: str, separator: str, n_classes: int, where: str) -> list[i
             f" {REMEDY} A submission for another list of classes needs its own `dataset.classes`."
         )
     return numbers
+
+
+@dataclass(frozen=True)
+class SubmissionFiles:
+    """Submission files of a dataset's year, written, read, and rounded as they would be.
+
+    Attributes:
+        layout: of the dataset.
+        n_classes: K.
+        has_distance: distances are predicted; without them files are those of the year before.
+    """
+
+    layout: Layout
+    n_classes: int
+    has_distance: bool = False
+
+    @property
+    def format(self) -> CsvFormat:
+        """Format of the files from 2020 on.
+
+        Raises:
+            ConfigError: the year's files need a distance, and none is predicted.
+        """
+        declared = csv_format(self.layout.submission_format)
+        if "distance" not in declared.columns or self.has_distance:
+            return declared
+        if not declared.is_cartesian:
+            raise ConfigError(
+                f"Submission files of the layout {self.layout.name} hold distances. Expected: a"
+                " network that predicts them, `network.distance: true`. Received: one without."
+            )
+        return csv_format("submission2023")
+
+    def check(self, scorer: str) -> None:
+        """Compares files and scorer with what is predicted.
+
+        Raises:
+            ConfigError: one of them needs a distance, and none is predicted.
+        """
+        if self.layout.is_framewise:
+            csv_format(self.format)
+        if scorer in YEARS and YEARS[scorer].with_distance and not self.has_distance:
+            without = "dcase2024_no_distance"
+            raise ConfigError(
+                f"`scoring.scorer: {scorer}` scores distances. Expected: a network that predicts"
+                f" them, `network.distance: true`, or `scoring.scorer: {without}`. Received: a"
+                " network without."
+            )
+
+    def write(self, path: Path, rows: np.ndarray) -> None:
+        """Writes a file whole or not at all; see `write_submission` and `write_rows`."""
+        if self.layout.is_framewise:
+            write_rows(path, wide_rows(rows), self.format)
+        else:
+            write_submission(path, rows[:, : ELEVATION + 1])
+
+    def read(self, path: Path) -> np.ndarray:
+        """Reads a file: rows (n, 4) of 2019, (n, 7) of later years.
+
+        Raises:
+            DataError: no such file, or a line cannot be used.
+        """
+        if self.layout.is_framewise:
+            return read_rows(path, self.format, self.n_classes)
+        return read_submission(path, self.n_classes)
+
+    def as_written(self, rows: np.ndarray) -> np.ndarray:
+        """Returns rows as they are after `write` and `read`."""
+        if self.layout.is_framewise:
+            return rows_as_written(wide_rows(rows), self.format)
+        return as_submitted(rows[:, : ELEVATION + 1])
+
+
+def submission_files(task: TaskConfig) -> SubmissionFiles:
+    """Submission files of a task, with distances where its network predicts them."""
+    dataset, has_distance = task.dataset, bool(task.network.get("distance", False))
+    return SubmissionFiles(dataset.published, dataset.n_classes, has_distance)

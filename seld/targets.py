@@ -23,6 +23,7 @@ from typing import Literal
 
 import numpy as np
 
+from seld.config import TaskConfig
 from seld.dataset import Events
 from seld.geometry import spherical_to_cartesian
 from seld.labels import Rule, rows_of_events
@@ -82,6 +83,11 @@ class TargetForm:
     def n_slots(self) -> int:
         """Slots of each class."""
         return {"classwise": 1, "multi": ADPIT_SLOTS, "tracks": self.n_tracks}[self.form]
+
+    @property
+    def n_coordinates(self) -> int:
+        """Coordinates of a direction: 3, or 2 for x and y."""
+        return sum(axis in "xyz" for axis in self.axes)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -216,6 +222,13 @@ class SeldTargets:
     feature_hop_s: float
     heads: bool = False
     rule: Rule = "half_open"
+
+    @classmethod
+    def of(cls, task: TaskConfig, form: TargetForm, heads: bool = False) -> "SeldTargets":
+        """Targets in the label frames of a task's dataset."""
+        dataset, features = task.dataset, task.features
+        rule = "half_open" if dataset.is_framewise else features.label_rule
+        return cls(form, dataset.label_hop_s, features.hop_s, heads, rule)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -11,19 +11,19 @@ from common.training.callbacks import Scorer
 from common.training.ensemble import EarlierOutputs
 from common.training.evaluation import Prediction
 from common.training.system import Stage
-from seld.config import TaskConfig
 from seld.dataset import Events
-from seld.metrics.dcase2019 import SeldScorer, reference_for
-from seld.submission import as_submitted
-
-_COUNTS = ("n_reference", "n_estimate", "n_pairs")
+from seld.decoding import activity_of
+from seld.scoring import Scoring, activity_of_rows
+from seld.submission import SubmissionFiles
+from seld.targets import SeldTargets
 
 
 class ValidationScorer(Scorer):
     """Scores recordings by the rows of their submission files, and detection also by probability.
 
     Args:
-        task: classes, frames and the definition of the scores.
+        scoring: scorer of the task.
+        files: rounds rows as submission files do.
         stage: gets no scores of directions if only its detection is used.
         earlier: outputs used of the earlier stages.
         decode: turns outputs into rows of the submission, of so many label frames.
@@ -32,15 +32,16 @@ class ValidationScorer(Scorer):
 
     def __init__(
         self,
-        task: TaskConfig,
+        scoring: Scoring,
+        files: SubmissionFiles,
         stage: Stage,
         earlier: EarlierOutputs,
         decode: Callable[[Prediction, Stage, int], np.ndarray],
         n_frames: Mapping[str, int],
     ):
-        self.task, self.stage, self.earlier = task, stage, earlier
+        self.scoring, self.files, self.stage, self.earlier = scoring, files, stage, earlier
         self.decode, self.n_frames = decode, n_frames
-        self.scorer = SeldScorer.of(task.scoring.scorer, task.dataset)
+        self.scorer = scoring.new_scorer()
         self._active: list[np.ndarray] = []  # (T, K) each, bool
         self._probabilities: list[np.ndarray] = []  # (T, K) each
 
@@ -48,44 +49,43 @@ class ValidationScorer(Scorer):
         """Adds one recording; recordings without labels are ignored."""
         if not prediction.labelled:
             return
-        dataset, joined = self.task.dataset, self.earlier.joined(prediction)
+        joined, scoring = self.earlier.joined(prediction), self.scoring
         n_frames, events = self.n_frames[prediction.name], Events.from_array(prediction.events)
-        reference = reference_for(
-            self.scorer.definition, events, n_frames, dataset.label_hop_s, dataset.grid
-        )
-        estimate = as_submitted(self.decode(joined, self.stage, n_frames))
-        self.scorer.update(reference, estimate, n_frames)
-        both = joined.targets["sed"], joined.outputs["sed"]
-        frames = min(*map(len, both), self._output_frames(n_frames))
-        self._active.append(joined.targets["sed"][:frames] > 0)
-        self._probabilities.append(joined.outputs["sed"][:frames])
+        reference = scoring.reference(events, n_frames)
+        rows = self.files.as_written(self.decode(joined, self.stage, n_frames))
+        self.scorer.update(reference, scoring.estimate(rows), n_frames)
+        made = self.stage.event_targets
+        n_axes = made.form.n_coordinates if isinstance(made, SeldTargets) else 3
+        probabilities = activity_of(joined.outputs, n_axes)
+        active = self._activity(joined, reference, n_frames, len(probabilities))
+        self._active.append(active)
+        self._probabilities.append(probabilities[: len(active)])
+
+    def _activity(
+        self, joined: Prediction, reference: np.ndarray, n_frames: int, n_outputs: int
+    ) -> np.ndarray:
+        """Activity of the classes in output frames, bool (T, K), without padding."""
+        hop_s = self.scoring.task.features.hop_s * self.stage.target_stride
+        n_kept = min(n_outputs, self._output_frames(n_frames))
+        if "sed" in joined.targets:
+            return joined.targets["sed"][:n_kept] > 0
+        dataset = self.scoring.task.dataset
+        active = activity_of_rows(reference, n_frames, dataset.n_classes)
+        middles = (np.arange(n_kept) + 0.5) * hop_s / dataset.label_hop_s
+        return active[np.minimum(middles.astype(int), n_frames - 1)]
 
     def _output_frames(self, n_frames: int) -> int:
         """Maximum number of outputs for label frames; unpadded features end with the recording."""
-        dataset, features = self.task.dataset, self.task.features
+        dataset, features = self.scoring.task.dataset, self.scoring.task.features
         if features.counts_the_end:
             return sys.maxsize
         hop_s = features.hop_s * self.stage.target_stride
         return math.ceil(n_frames * dataset.label_hop_s / hop_s - 1e-6)
 
     def result(self) -> dict[str, float]:
-        """Returns ER, F, frame recall and mAP; also DOA and SELD error if directions are used."""
-        scores = self.scorer.result()
-        found = {
-            "er": scores.er,
-            "f": scores.f,
-            "frame_recall": scores.frame_recall,
-            "sed_error": (scores.er + 1.0 - scores.f) / 2.0,
-            **self._mean_average_precision(),
-        }
-        if detects_only(self.stage):
-            return found
-        counts = {name: float(getattr(scores.directions, name)) for name in _COUNTS}
-        return found | {
-            "doa_error_deg": scores.doa_error_deg,
-            "seld_error": scores.seld_error,
-            **counts,
-        }
+        """Returns the scores of the task's scorer, and mAP."""
+        scores = self.scoring.logged(self.scorer.result(), detects_only(self.stage))
+        return scores | self._mean_average_precision()
 
     def _mean_average_precision(self) -> dict[str, float]:
         if not self._active:

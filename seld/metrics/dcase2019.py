@@ -65,6 +65,11 @@ DEFINITIONS: dict[str, Definition] = {
 }
 
 
+def needs_grid(scorer: str) -> bool:
+    """True for a scorer that only knows directions on a grid."""
+    return scorer in DEFINITIONS and DEFINITIONS[scorer].on_grid
+
+
 def _rules(definition: str) -> Definition:
     if definition not in DEFINITIONS:
         known = ", ".join(DEFINITIONS)

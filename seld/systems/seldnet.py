@@ -16,6 +16,7 @@ from common.models.conv_recurrent import (
     conv_recurrent,
 )
 from common.training.system import Stage
+from seld.decoding import output_frames
 from seld.geometry import FLOAT32_SLACK_DEG, snapped_deg
 from seld.labels import INACTIVE_ELEVATION_DEG
 from seld.losses import seld_losses
@@ -183,11 +184,8 @@ def decode(
         ValueError: there is no output frame, though the recording has frames.
     """
     sed = outputs["sed"]
-    if n_frames and not len(sed):
-        raise ValueError(f"Expected: `outputs` for {n_frames} frames. Received: no frame.")
+    source = output_frames(n_frames, len(sed), hop_ratio, network.time_pooling)  # -> T'
     azimuth_deg, elevation_deg = directions_deg(outputs["doa"], network.doa_output)  # (T', K)
-    feature_frame = np.floor(np.arange(n_frames) * hop_ratio + 1e-6).astype(int)  # (n_frames,)
-    source = np.minimum(feature_frame // network.time_pooling, len(sed) - 1)  # (n_frames,) -> T'
     frame, klass = np.nonzero((sed > threshold)[source])
     at = source[frame], klass
     return np.column_stack([frame, klass, azimuth_deg[at], elevation_deg[at]]).astype(np.float64)
