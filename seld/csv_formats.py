@@ -31,6 +31,7 @@ from seld.rows import (
 
 logger = logging.getLogger(__name__)
 
+MOST_FRAMES = 864_000  # a day; a frame beyond it is an error, not hours of silence to be scored
 MOST_SOURCES = 3  # of one class in a frame, as many as the tracks of multi-ACCDOA
 _SEPARATORS = ("\t", ";", ",")
 _POLAR = {"azimuth": AZIMUTH, "elevation": ELEVATION}
@@ -437,7 +438,8 @@ def _check_places(
     table: dict[str, np.ndarray], lines: Sequence[int], n_classes: int | None, source: str
 ) -> None:
     frame, klass = table["frame"], table["class"]
-    _refuse((frame < 0) | (frame != np.rint(frame)), frame, lines, source, "frame", "0 or more")
+    wrong = (frame < 0) | (frame >= MOST_FRAMES) | (frame != np.rint(frame))
+    _refuse(wrong, frame, lines, source, "frame", f"a whole number, 0 to {MOST_FRAMES - 1}")
     high = np.inf if n_classes is None else n_classes
     wanted = "a whole number" if n_classes is None else f"0 to {n_classes - 1}"
     wrong = (klass < 0) | (klass >= high) | (klass != np.rint(klass))

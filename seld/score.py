@@ -1,6 +1,7 @@
 """Score tables of SELD: per split, overlap and room, by both definitions, with baselines.
 
-`python -m seld.score PRED REF` scores a folder of submission files against a folder of metadata.
+`python -m seld.score PRED REF` scores a folder of submission files against a folder of metadata;
+with `--scorer dcase2024` and so on, files of 2020 to 2025.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from common.errors import DataError
+from common.errors import ConfigError, DataError
 from common.io.files import write_json
 from common.metrics.score_table import (
     UNDEFINED,
@@ -24,11 +25,15 @@ from common.metrics.score_table import (
     published_scores,
 )
 from common.settings.section import Section
+from seld.csv_formats import FORMATS
 from seld.dataset import DatasetConfig, Events, files_by_name, list_files, parse_name, read_labels
 from seld.lengths import seconds_of, sounds_of
+from seld.location_score import LocationReport
 from seld.metrics.dcase2019 import DEFINITIONS, SeldScorer, SeldScores, reference_for, seld_error
+from seld.metrics.years import YEARS
 from seld.recording_list import Attributes, has_list, read_list
 from seld.submission import read_submission
+from seld.year_folders import score_year_folder
 
 logger = logging.getLogger(__name__)
 
@@ -439,21 +444,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> None:
-    from common.cli.base import base_parser, params_path
-    from common.settings.tasks import load_task
+    from common.cli.base import base_parser
 
     parser = base_parser("Scores a folder of submission files against a folder of metadata.")
     _add_arguments(parser)
     options = parser.parse_args(arguments)
+    report = _year_report(options) if options.scorer else _task_report(options)
+    if options.json:
+        write_json(options.json, report.to_dict())
+    print(report.to_markdown() if options.markdown else report.to_text())
+
+
+def _task_report(options: argparse.Namespace) -> ScoreReport:
+    """Scores files of 2019, by the classes and values of a task."""
+    from common.cli.base import params_path
+    from common.settings.tasks import load_task
+
+    _refuse_year_options(options)
     task: Any = load_task(params_path(options.params), options.task, options.overrides)
     folders = options.submissions, options.metadata
     report = score_folder(*folders, task.dataset, splits=options.splits, published=task.published)
     if task.published:
         of_task = f"Published: task {options.task}, {task.description}."
         report = replace(report, notes=(*report.notes, of_task, *task.published_notes))
-    if options.json:
-        write_json(options.json, report.to_dict())
-    print(report.to_markdown() if options.markdown else report.to_text())
+    return report
+
+
+def _year_report(options: argparse.Namespace) -> LocationReport:
+    """Scores files of 2020 to 2025."""
+    return score_year_folder(
+        options.submissions,
+        options.metadata,
+        options.scorer,
+        formats=(options.pred_format, options.ref_format),
+        n_classes=options.n_classes,
+        splits=options.splits,
+        ignore_missing=options.ignore_missing,
+        intervals=options.intervals,
+    )
+
+
+def _refuse_year_options(options: argparse.Namespace) -> None:
+    names = ("pred_format", "ref_format", "n_classes", "ignore_missing", "intervals")
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name)]
+    if given:
+        raise ConfigError(
+            f"{', '.join(given)}: for the scorers of 2020 to 2025. Expected: with --scorer, one of"
+            f" {', '.join(YEARS)}. Received: no --scorer. Name one."
+        )
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -464,8 +502,20 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", type=Path, metavar="FILE", help="write the table there as JSON too")
     add("--markdown", action="store_true", help="print the table in Markdown")
     add("--splits", type=int, nargs="+", metavar="N", help="score these splits only")
+    add_year = parser.add_argument_group("scorers of 2020 to 2025").add_argument
     about = "task of params.yaml with classes and published values (default seldnet-foa)"
     add("--task", metavar="ID", default="seldnet-foa", help=about)
+    about = "score by the rules of a year, with corrected ones beside (default: 2019's, by task)"
+    add_year("--scorer", choices=YEARS, metavar="NAME", help=f"{about}: {', '.join(YEARS)}")
+    about = "format of the files of PRED (default: that of the scorer's year)"
+    add_year(
+        "--pred-format", choices=FORMATS, metavar="NAME", help=f"{about}: {', '.join(FORMATS)}"
+    )
+    add_year("--ref-format", choices=FORMATS, metavar="NAME", help="the same of REF")
+    add_year("--n-classes", type=int, metavar="K", help="classes (default: those of the year)")
+    add_year("--intervals", action="store_true", help="95 %% intervals, jackknife over recordings")
+    about = "leave recordings without a file in PRED out, in place of counting them as silence"
+    add_year("--ignore-missing", action="store_true", help=about)
 
 
 if __name__ == "__main__":

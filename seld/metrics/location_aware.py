@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from seld.metrics.location_counts import COUNTS, LocationCounts, count_recording
+from seld.metrics.location_counts import COUNTS, MOST_OVERLAP, LocationCounts, count_recording
 from seld.metrics.years import Average, YearRules, year_rules
 from seld.rows import check_wide_rows
 
@@ -95,6 +95,7 @@ class LocationScorer:
     def reset(self) -> None:
         """Removes all recordings."""
         self._recordings: list[LocationCounts] = []
+        self._stacked: LocationCounts | None = None
 
     def __len__(self) -> int:
         return len(self._recordings)
@@ -130,6 +131,7 @@ class LocationScorer:
             vectors=estimate_vectors,
         )
         self._recordings.append(counts)
+        self._stacked = None
 
     def merge(self, other: "LocationScorer") -> "LocationScorer":
         """Adds the recordings of another scorer of the same rules; returns itself.
@@ -144,20 +146,24 @@ class LocationScorer:
                 f" {other.n_classes} classes."
             )
         self._recordings += other._recordings
+        self._stacked = None
         return self
 
     def counts(self) -> LocationCounts:
         """Returns the counts of all recordings, stacked along the first axis, (N, ...)."""
-        empty = count_recording(
-            *[check_wide_rows(np.zeros((0, 7)))] * 2, self.rules, self.n_classes
-        )
-        fields = ("by_class", "errors", "n_units")
-        stacked = []
-        for name in fields:
-            first = getattr(empty, name)
-            each = [getattr(recording, name) for recording in self._recordings]
-            stacked.append(np.stack(each) if each else np.zeros((0, *first.shape)))
-        return LocationCounts(*stacked)
+        if self._stacked is None:
+            groups, size = MOST_OVERLAP + 1, len(self._recordings)
+            shapes = {
+                "by_class": (size, groups, len(COUNTS), self.n_classes),
+                "errors": (size, groups),
+                "n_units": (size, groups),
+            }
+            arrays = {name: np.zeros(shape) for name, shape in shapes.items()}
+            for number, recording in enumerate(self._recordings):
+                for name, array in arrays.items():
+                    array[number] = getattr(recording, name)
+            self._stacked = LocationCounts(**arrays)
+        return self._stacked
 
     def result(
         self,
@@ -213,14 +219,19 @@ def scores_of(
     of_classes["seld_score"] = _seld_score(of_classes, rules)
     if average == "micro":
         pooled = {name: values.sum(axis=-1) for name, values in sums.items()}
-        scores = _scores(pooled, rules) | {"er": er}
+        scores = _scores(pooled, rules)
+    else:
+        counted = np.ones_like(sums["n_reference"], bool)
+        if average == "occurring":
+            counted = sums["n_reference"] > 0
+        scores = {name: _mean(values, counted) for name, values in of_classes.items()}
+    scores["er"] = er
+    if rules.exact_zero:
+        silent = (n_reference + sums["n_estimate"].sum(axis=-1)) == 0
+        scores["f"] = np.where(silent, 1.0, scores["f"])
+    if average == "micro":
         scores["seld_score"] = _seld_score(scores, rules)
-        return scores, of_classes
-    counted = np.ones_like(sums["n_reference"], bool)
-    if average == "occurring":
-        counted = sums["n_reference"] > 0
-    scores = {name: _mean(values, counted) for name, values in of_classes.items()}
-    return scores | {"er": er}, of_classes
+    return scores, of_classes
 
 
 def _repeated(values: np.ndarray, n_classes: int) -> np.ndarray:
@@ -244,11 +255,12 @@ def _scores(sums: dict[str, np.ndarray], rules: YearRules) -> dict[str, np.ndarr
     else:
         weight = 1.0 if rules.far_is == "full" else 0.5
         f = found / (_TINY + found + weight * sums["n_far"] + 0.5 * (missed + sums["n_extra"]))
-    if rules.exact_zero:
-        f = np.where((n_reference == 0) & (n_estimate == 0), 1.0, f)
     recall = pairs / (_TINY + pairs + missed)
     if rules.recall_is_f:
         recall = _f_measure(pairs, n_estimate, n_reference)
+    if rules.exact_zero:
+        f = np.where((n_reference == 0) & (n_estimate == 0), math.nan, f)
+        recall = np.where(n_reference == 0, math.nan, recall)
     distance_error_m = _ratio(sums["distance_sum_m"], sums["n_distances"], math.nan)
     return {
         "f": f,
@@ -281,8 +293,9 @@ def _seld_score(scores: dict[str, np.ndarray], rules: YearRules) -> np.ndarray:
         "recall": 1.0 - scores["recall"],
         "relative_distance_error": scores["relative_distance_error"],
     }
-    parts = np.stack([errors[name] for name in rules.seld_parts])
-    return _mean(np.moveaxis(parts, 0, -1), np.ones(len(parts), bool))
+    parts = np.stack([errors[name] for name in rules.seld_parts], axis=-1)
+    score = _mean(parts, np.ones(parts.shape[-1], bool))
+    return np.where(np.isnan(scores["f"]), math.nan, score)
 
 
 def _mean(values: np.ndarray, counted: np.ndarray) -> np.ndarray:

@@ -69,8 +69,9 @@ class YearRules:
         relative_threshold: the same, divided by the true distance.
         unmatched_deg: DOA error without any pair.
         recall_is_f: the localisation recall is an F-measure.
-        exact_zero: ER without reference is 0 or infinite and F of silence 1; otherwise what a
-            division by a tiny number gives.
+        exact_zero: undefined scores are undefined: of a class, F where it is neither true nor
+            estimated, and recall where it is not true; they are no part of means. ER without
+            reference is 0 or infinite, F of silence 1. Otherwise divisors have a tiny addend.
         per_metre: unit of distance of the relative error's divisor, which has a tiny addend.
         scores: names of the scores in the official order.
         seld_parts: scores whose mean is the SELD score; none: there is no such score.
@@ -134,6 +135,7 @@ def _years() -> dict[str, YearRules]:
         "whole_length": True,
         "misaligned_is": "both",
         "exact_zero": True,
+        "unmatched_deg": math.nan,
     }
     known = [
         of_2020,

@@ -1,0 +1,204 @@
+"""Two folders of csv files, predictions and metadata of any two years, become score tables.
+
+`python -m seld.score PRED REF --scorer dcase2024` is the command. File names such as
+`fold4_room23_mix001.csv` hold fold and room.
+"""
+
+import logging
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from common.audio.formats import is_sound
+from common.errors import DataError
+from seld.csv_formats import read_rows
+from seld.dataset import list_files
+from seld.lengths import seconds_of
+from seld.location_score import (
+    LocationRecording,
+    LocationReport,
+    classes_of,
+    location_report,
+    year_of,
+)
+from seld.metrics.years import YearRules, year_rules
+from seld.rows import no_rows
+
+logger = logging.getLogger(__name__)
+
+Place = tuple[int | None, int | None, int | None]  # fold, room, overlap
+
+_FOLD_AND_ROOM = re.compile(r"fold(\d{1,9})_room(\d{1,9})(?!\d)", re.ASCII)
+_OVERLAP = re.compile(r"_ov(\d{1,9})(?!\d)", re.ASCII)
+_LABELS_PER_S = 10
+_LENGTH_SLACK_S = 1e-6
+
+
+def score_year_folder(
+    estimate_dir: Path,
+    reference_dir: Path,
+    scorer: str | YearRules,
+    *,
+    formats: tuple[str | None, str | None] = (None, None),
+    n_classes: int | None = None,
+    splits: Iterable[int] | None = None,
+    ignore_missing: bool = False,
+    intervals: bool = False,
+) -> LocationReport:
+    """Scores a folder of csv files against another, each of any year.
+
+    Args:
+        estimate_dir: one csv per recording, in the folder or folders in it.
+        reference_dir: metadata of the same names. Lengths are read from sounds in the same folder,
+            or in `foa_dev`, `mic_dev` or `stereo_dev` next to `metadata_dev`.
+        scorer: name of `seld.metrics.years.YEARS`, or rules.
+        formats: of estimates and of references, names of `seld.csv_formats.FORMATS`; None: those
+            of the scorer's year.
+        n_classes: K; None: that of the year.
+        splits: score these folds only; None: all.
+        ignore_missing: leave recordings without an estimate out, as the official scorers do;
+            otherwise they count as silence.
+        intervals: jackknife over recordings.
+
+    Raises:
+        ConfigError: unknown scorer or format.
+        DataError: a folder is missing or empty, there are estimates without metadata, or a line
+            cannot be used.
+    """
+    rules = year_rules(scorer)
+    declared = [given or usual for given, usual in zip(formats, formats_of(rules), strict=True)]
+    n_classes = n_classes or classes_of(rules)
+    recordings, notes = read_year_folder(
+        Path(estimate_dir),
+        Path(reference_dir),
+        declared,
+        n_classes,
+        splits=splits,
+        ignore_missing=ignore_missing,
+    )
+    return location_report(recordings, rules, n_classes, intervals=intervals, notes=notes)
+
+
+def formats_of(rules: YearRules) -> tuple[str, str]:
+    """Names of the formats of estimates and references of a scorer's year."""
+    year = year_of(rules) or "2024"
+    if year == "2025":
+        return "stereo2025", "stereo2025"
+    return f"submission{year}", f"metadata{year}"
+
+
+def read_year_folder(
+    estimate_dir: Path,
+    reference_dir: Path,
+    formats: Sequence[str],
+    n_classes: int,
+    *,
+    splits: Iterable[int] | None = None,
+    ignore_missing: bool = False,
+) -> tuple[list[LocationRecording], list[str]]:
+    """Reads the folders of `score_year_folder`; returns recordings and notes on missing files."""
+    estimates = _csv_files(estimate_dir, "predictions")
+    references = _csv_files(reference_dir, "metadata files")
+    places = {name: parse_year_name(name) for name in references}
+    if splits is not None:
+        wanted = set(splits)
+        unwanted = {name for name, place in places.items() if place[0] not in wanted}
+        # Estimates of other folds are left out; those without metadata stay, an error.
+        estimates, references = (
+            {name: path for name, path in files.items() if name not in unwanted}
+            for files in (estimates, references)
+        )
+    _check_files(estimates, references, estimate_dir, places)
+    missing = {name: path for name, path in references.items() if name not in estimates}
+    notes = _notes_on_missing(list(missing.values()), ignore_missing)
+    sounds = _sounds(reference_dir)
+    recordings = []
+    for name, path in references.items():
+        if name in missing and ignore_missing:
+            continue
+        reference, estimate = read_rows(path, formats[1], n_classes), no_rows()
+        if name in estimates:
+            estimate = read_rows(estimates[name], formats[0], n_classes)
+        n_frames = _frames(seconds_of(sounds.get(name)))
+        recordings.append(LocationRecording(name, *places[name], reference, estimate, n_frames))
+    return recordings, notes
+
+
+def parse_year_name(name: str) -> Place:
+    """Returns fold, room and overlap of `fold<f>_room<r>_mix<nnn>[_ov<n>]`; None where unknown."""
+    found, overlap = _FOLD_AND_ROOM.match(name), _OVERLAP.search(name)
+    if not found:
+        return None, None, None
+    return int(found[1]), int(found[2]), None if overlap is None else int(overlap[1])
+
+
+def _frames(length_s: float | None) -> int | None:
+    """Label frames of a recording, the last of which may be shorter; None if unknown."""
+    return None if length_s is None else math.ceil(_LABELS_PER_S * (length_s - _LENGTH_SLACK_S))
+
+
+def _csv_files(folder: Path, what: str) -> dict[str, Path]:
+    """Files of a folder and of those in it by name, as the sets of 2022 to 2025 are laid out."""
+    found = sorted(folder.rglob("*")) if folder.is_dir() else None
+    paths = [path for path in found or [] if path.suffix.lower() == ".csv" and path.is_file()]
+    files: dict[str, Path] = {}
+    for path in paths:
+        if not path.name.startswith(".") and files.setdefault(path.stem, path) != path:
+            raise DataError(
+                f"{path} and {files[path.stem]} have the same name. Expected: one of the {what} for"
+                " each recording. Move one away."
+            )
+    if not files:
+        received = "no such folder" if found is None else "no .csv file in it"
+        raise DataError(
+            f"{folder}: expected a folder of {what}, one .csv per recording. Received: {received}."
+            " The order is predictions first, then metadata."
+        )
+    return files
+
+
+def _check_files(
+    estimates: Mapping[str, Path],
+    references: Mapping[str, Path],
+    estimate_dir: Path,
+    places: Mapping[str, Place],
+) -> None:
+    if not references:
+        known = sorted({place[0] for place in places.values() if place[0] is not None})
+        raise DataError(
+            "No metadata of the splits asked for. There are:"
+            f" {', '.join(map(str, known)) or 'only names without a fold'}."
+        )
+    if extra := [path for name, path in estimates.items() if name not in references]:
+        raise DataError(
+            f"{estimate_dir} does not fit the metadata. Without metadata: {list_files(extra)}. Move"
+            " them away or add their metadata."
+        )
+    if not estimates:
+        raise DataError(
+            f"{estimate_dir} has no prediction for any recording asked for. Expected: at least one"
+            " of them. Predict them first."
+        )
+
+
+def _notes_on_missing(missing: Sequence[Path], ignore_missing: bool) -> list[str]:
+    if not missing:
+        return []
+    done = "left out" if ignore_missing else "counted as silence"
+    text = f"Without predictions, {done}: {list_files(missing)}."
+    logger.warning("%s", text)
+    return [text]
+
+
+def _sounds(reference_dir: Path) -> dict[str, Path]:
+    """Sound files by name, in the folder of the metadata, or in `foa_dev` and so on next to it."""
+    folder = reference_dir.resolve()
+    set_name = folder.name.removeprefix("metadata_")
+    beside = [folder.parent / f"{kind}_{set_name}" for kind in ("foa", "mic", "stereo")]
+    found: dict[str, Path] = {}
+    for each in (folder, *beside):
+        for path in sorted(each.rglob("*")) if each.is_dir() else []:
+            if is_sound(path.name):
+                found.setdefault(path.stem, path)
+    return found
