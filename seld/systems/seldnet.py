@@ -18,7 +18,7 @@ from common.models.conv_recurrent import (
 from common.training.system import Stage
 from seld.geometry import FLOAT32_SLACK_DEG, snapped_deg
 from seld.labels import INACTIVE_ELEVATION_DEG
-from seld.losses import seld_losses
+from seld.losses.directions import seld_losses
 
 
 class NetworkConfig(ConvRecurrentConfig):
