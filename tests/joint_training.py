@@ -90,7 +90,7 @@ def train(
     from common.training.stage import Goal, train_stage
     from common.training.stage_data import stage_data
     from common.training.system import Stage
-    from seld.losses import MaskedAngleError
+    from seld.losses.directions import MaskedAngleError
 
     def build(shape):
         inputs = keras.Input(shape)

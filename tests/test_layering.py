@@ -122,7 +122,8 @@ def test_tensorflow_is_imported_in_its_rooms_only():
 
 
 def test_models_layers_and_losses_name_no_backend():
-    files = [path for path in SOURCES if path.parent.name == "systems" or path.name == "losses.py"]
+    rooms = {"systems", "losses"}
+    files = [path for path in SOURCES if path.parent.name in rooms or path.name == "losses.py"]
     files += [path for path in sources("common/models") if "torch" not in path.name]
     assert not _forbidden(files, {"tensorflow", "jax", "torch", "tf_keras"})
 

@@ -7,7 +7,7 @@ import keras
 from pydantic import Field
 
 from common.errors import ConfigError
-from common.models.layers import conv_block, hard_sigmoid_keras2
+from common.models.layers import KERAS_NORM, NormOptions, conv_block, hard_sigmoid_keras2
 from common.settings.section import Section
 
 Size = Annotated[int, Field(gt=0)]
@@ -69,12 +69,15 @@ def _of_blocks(sizes: int | tuple[int, ...], n_blocks: int) -> tuple[int, ...]:
     return (sizes,) * n_blocks if isinstance(sizes, int) else sizes
 
 
-def check_sizes(network: ConvRecurrentConfig, shape: Shape) -> None:
+def check_sizes(
+    network: ConvRecurrentConfig, shape: Shape, *, trailing_bands: bool = False
+) -> None:
     """Checks that the layers fit the features, before any work.
 
     Args:
         network: layer sizes.
         shape: frames of a sequence (None: any number), bands and channels, (T, F, C).
+        trailing_bands: bands that do not fill a pool may be dropped.
 
     Raises:
         ConfigError: lists of different lengths, pools that do not divide the bands or the frames.
@@ -87,19 +90,28 @@ def check_sizes(network: ConvRecurrentConfig, shape: Shape) -> None:
                 f"Expected: {network.n_blocks} entries, or one number. Received: {list(values)}."
             )
     frames, bands, _ = shape
-    if bands % math.prod(network.pool_bands):
-        raise ConfigError(
-            "`network.pool_bands` must divide the bands of the features. Expected: divisors whose"
-            f" product divides {bands}. Received: {list(network.pool_bands)}, whose product is"
-            f" {math.prod(network.pool_bands)}. Change `network.pool_bands` or the number of bands"
-            " in `features`."
-        )
+    _check_bands(bands, network.pool_bands, trailing_bands)
     if frames is not None and frames % network.time_pooling:
         raise ConfigError(
             "`network.pool_frames` must divide the frames of a sequence. Expected: a sequence of a"
             f" multiple of {network.time_pooling} frames. Received: {frames}. Change"
             " `pipeline.sequence_frames` or `pool_frames`."
         )
+
+
+def _check_bands(bands: int, pools: tuple[int, ...], trailing_bands: bool) -> None:
+    """Checks that pools divide the bands or, if trailing ones may be dropped, leave one."""
+    product = math.prod(pools)
+    if bands % product == 0 or (trailing_bands and bands > product):
+        return
+    wanted = f"a product of at most {bands}"
+    if not trailing_bands:
+        wanted = f"divisors whose product divides {bands}"
+    raise ConfigError(
+        "`network.pool_bands` must divide the bands of the features. Expected:"
+        f" {wanted}. Received: {list(pools)}, whose product is {product}. Change"
+        " `network.pool_bands` or the number of bands in `features`."
+    )
 
 
 def conv_recurrent(
@@ -116,29 +128,64 @@ def conv_recurrent(
         (B, T', D) with T' = T // network.time_pooling; D = units of the last recurrent layer, twice
         that for "concat".
     """
-    norm_axis = -1 if network.batch_norm_over == "channels" else 2
-    options: dict[str, Any] = {"norm_axis": norm_axis, "dropout": network.dropout}
-    pools = zip(network.frames_of_blocks, network.pool_bands, strict=True)
-    blocks = zip(network.filters_of_blocks, pools, strict=True)
-    for number, (n_filters, pool) in enumerate(blocks):
-        x = conv_block(x, n_filters, pool=pool, name=str(number), **options)  # (B, T', F', filters)
-    flat = (-1, x.shape[2] * x.shape[3])
-    x = keras.layers.Reshape(flat, name="frames")(x)  # (B, T', F' * filters)
+    x = convolutions(x, network)  # (B, T', F' * filters)
     for number, units in enumerate(network.gru_units):
         gru = recurrent_layer(units, network, merge_mode=merge_mode, name=f"gru{number}")
         x = gru(x)  # (B, T', D)
     return x
 
 
+def convolutions(
+    x: Any,
+    network: ConvRecurrentConfig,
+    *,
+    norm: NormOptions = KERAS_NORM,
+    drop_channels: bool = False,
+) -> Any:
+    """Applies the convolutions, and joins what they leave of each frame.
+
+    Args:
+        x: standardised features (B, T, F, C).
+        network: layer sizes.
+        norm: options of batch normalisation.
+        drop_channels: dropout of whole channels, not of single entries.
+
+    Returns:
+        (B, T', F' * filters) with T' = T // network.time_pooling: the filters of a band stand next
+        to each other.
+    """
+    options: dict[str, Any] = {
+        "norm_axis": -1 if network.batch_norm_over == "channels" else 2,
+        "norm": norm,
+        "dropout": network.dropout,
+        "drop_channels": drop_channels,
+    }
+    pools = zip(network.frames_of_blocks, network.pool_bands, strict=True)
+    blocks = zip(network.filters_of_blocks, pools, strict=True)
+    for number, (n_filters, pool) in enumerate(blocks):
+        x = conv_block(x, n_filters, pool=pool, name=str(number), **options)  # (B, T', F', filters)
+    flat = (-1, x.shape[2] * x.shape[3])
+    return keras.layers.Reshape(flat, name="frames")(x)
+
+
 def recurrent_layer(
-    units: int, network: ConvRecurrentConfig, *, merge_mode: Literal["mul", "concat"], name: str
+    units: int,
+    network: ConvRecurrentConfig,
+    *,
+    merge_mode: Literal["mul", "concat"],
+    name: str,
+    drop_inputs: bool = True,
 ) -> keras.layers.Layer:
-    """Makes a bidirectional GRU: (B, T, any) -> (B, T, D), D units, twice that for "concat"."""
+    """Makes a bidirectional GRU: (B, T, any) -> (B, T, D), D units, twice that for "concat".
+
+    Inputs are dropped out at the network's rate, the same ones in all frames, if `drop_inputs`.
+    """
     hard = network.gru_recurrent_activation == "hard_sigmoid_keras2"
     gru = keras.layers.GRU(
         units,
         return_sequences=True,
-        dropout=network.dropout,  # not of the state, as published: fused kernels cannot do that
+        # Not of the state, as published: fused kernels cannot do that.
+        dropout=network.dropout if drop_inputs else 0.0,
         reset_after=network.gru_reset_after,
         recurrent_activation=hard_sigmoid_keras2 if hard else "sigmoid",
     )

@@ -155,13 +155,40 @@ def _has_kernel(inputs: Any) -> bool:
     return keras.backend.backend() == "tensorflow" and kind in ("float32", "bfloat16")
 
 
+@dataclass(frozen=True)
+class NormOptions:
+    """Options of batch normalisation.
+
+    Attributes:
+        epsilon: constant added to the variance.
+        momentum: share of the old value in the running statistics, 1 minus PyTorch's momentum.
+        gamma_deviation: standard deviation of the initial scales about 1.
+    """
+
+    epsilon: float
+    momentum: float
+    gamma_deviation: float = 0.0
+
+    def layer(self, name: str, axis: int = -1) -> BatchNormalization:
+        """Makes one layer; each draws initial scales of its own."""
+        std = self.gamma_deviation
+        options = {"epsilon": self.epsilon, "momentum": self.momentum, "name": name}
+        gamma = keras.initializers.RandomNormal(1.0, std) if std else "ones"
+        return BatchNormalization(axis=axis, gamma_initializer=gamma, **options)
+
+
+KERAS_NORM = NormOptions(epsilon=1e-3, momentum=0.99)  # what Keras does if not told otherwise
+
+
 def conv_block(
     x: Any,
     n_filters: int,
     *,
     pool: tuple[int, int],
     norm_axis: int = -1,
+    norm: NormOptions = KERAS_NORM,
     dropout: float = 0.0,
+    drop_channels: bool = False,
     name: str,
 ) -> Any:
     """Applies a 3 x 3 convolution, batch normalisation, ReLU, max pooling and dropout.
@@ -171,7 +198,9 @@ def conv_block(
         n_filters: number of filters.
         pool: pooled frames and bands; frames and bands that do not fill a pool are dropped.
         norm_axis: axis that has statistics of its own: -1 channels, 2 bands.
+        norm: options of batch normalisation.
         dropout: dropout rate, [0, 1).
+        drop_channels: dropout of whole channels of an example, not of single entries.
         name: stem of the layers' names: conv<name>, bn<name>, ...
 
     Returns:
@@ -180,10 +209,14 @@ def conv_block(
     layers = keras.layers
     last = {"data_format": "channels_last"}
     x = layers.Conv2D(n_filters, 3, padding="same", name=f"conv{name}", **last)(x)
-    x = BatchNormalization(axis=norm_axis, name=f"bn{name}")(x)
+    x = norm.layer(f"bn{name}", norm_axis)(x)
     x = layers.Activation("relu", name=f"relu{name}")(x)  # (B, T, F, n_filters)
     x = layers.MaxPooling2D(pool, name=f"pool{name}", **last)(x)  # (B, T', F', n_filters)
-    return layers.Dropout(dropout, name=f"drop{name}")(x) if dropout else x
+    if not dropout:
+        return x
+    if drop_channels:
+        return layers.SpatialDropout2D(dropout, name=f"drop{name}", **last)(x)
+    return layers.Dropout(dropout, name=f"drop{name}")(x)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -240,28 +273,6 @@ class RecurrentGates(keras.initializers.Initializer):
         gates = keras.initializers.LecunUniform()((units, 2 * units), dtype)
         candidate = keras.initializers.Orthogonal()((units, units), dtype)
         return keras.ops.concatenate([gates, candidate], axis=1)
-
-
-@dataclass(frozen=True)
-class NormOptions:
-    """Options of batch normalisation.
-
-    Attributes:
-        epsilon: constant added to the variance.
-        momentum: share of the old value in the running statistics, 1 minus PyTorch's momentum.
-        gamma_deviation: standard deviation of the initial scales about 1.
-    """
-
-    epsilon: float
-    momentum: float
-    gamma_deviation: float = 0.0
-
-    def layer(self, name: str) -> BatchNormalization:
-        """Makes one layer; each draws initial scales of its own."""
-        std = self.gamma_deviation
-        options = {"epsilon": self.epsilon, "momentum": self.momentum, "name": name}
-        gamma = keras.initializers.RandomNormal(1.0, std) if std else "ones"
-        return BatchNormalization(gamma_initializer=gamma, **options)
 
 
 class NormConfig(Section):

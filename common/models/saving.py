@@ -4,8 +4,10 @@ from pathlib import Path
 
 import keras
 
-import common.models.audio_features  # registers its layer, which saved models name
+import common.models.attention  # registers its layer, which saved models name
+import common.models.audio_features  # as well
 import common.models.layers  # as well
+import common.models.merging  # as well
 import common.models.rank_pooling  # noqa: F401  # as well
 from common.errors import CheckpointError
 from common.io.archives import check_archive

@@ -16,9 +16,6 @@ BATCH_NORM |= {"moving_mean": "running_mean", "moving_variance": "running_var"}
 # Counters that PyTorch keeps next to the statistics; nothing here needs them.
 IGNORED_ENDINGS = ("num_batches_tracked",)
 
-# Keras name -> name or names in the state dict, and kind of tensor.
-Names = Mapping[str, tuple[str | tuple[str, ...], str]]
-
 
 @dataclass(frozen=True)
 class Kind:
@@ -31,6 +28,10 @@ class Kind:
 
     to_keras: Callable[..., np.ndarray]
     to_torch: Callable[[np.ndarray], Sequence[np.ndarray]]
+
+
+# Keras name -> name or names in the state dict, and kind of tensor: one of `KINDS`, or its own.
+Names = Mapping[str, tuple[str | tuple[str, ...], str | Kind]]
 
 
 def _swap_gates(array: np.ndarray) -> np.ndarray:
@@ -51,7 +52,94 @@ KINDS = {
     "gru_bias": Kind(  # two of (3U,), of the inputs and of the state, (2, 3U)
         lambda *there: _swap_gates(np.stack(there)), lambda here: list(_swap_gates(here))
     ),
+    "three_linear": Kind(  # three of (out, in), (in, 3 out)
+        lambda *there: np.concatenate(there).T, lambda here: np.split(here.T, 3)
+    ),
+    "three_vectors": Kind(  # three of (N,), (3N,)
+        lambda *there: np.concatenate(there), lambda here: np.split(here, 3)
+    ),
 }
+
+
+def gru_kernel_of_maps(n_channels: int) -> Kind:
+    """Kind of the input weights of a GRU over maps that were joined to vectors.
+
+    PyTorch's maps are channels first, so there all bands of a channel stand next to each other, and
+    here all channels of a band.
+
+    Args:
+        n_channels: channels of the maps.
+    """
+
+    def to_keras(there: np.ndarray) -> np.ndarray:
+        maps = there.reshape(len(there), n_channels, -1).swapaxes(1, 2)  # (3U, bands, channels)
+        return _GRU_MATRIX.to_keras(maps.reshape(there.shape))
+
+    def to_torch(here: np.ndarray) -> Sequence[np.ndarray]:
+        (there,) = _GRU_MATRIX.to_torch(here)
+        maps = there.reshape(len(there), -1, n_channels).swapaxes(1, 2)  # (3U, channels, bands)
+        return [maps.reshape(there.shape)]
+
+    return Kind(to_keras, to_torch)
+
+
+def batch_norm_names(here: str, there: str) -> Names:
+    """Names of batch normalisation: the layer's name here and its prefix there."""
+    return {f"{here}/{part}": (f"{there}.{name}", "vector") for part, name in BATCH_NORM.items()}
+
+
+def linear_names(here: str, there: str, kind: str = "linear") -> Names:
+    """Names of weights and bias of a dense layer or, with kind "conv", a convolution."""
+    return {
+        f"{here}/kernel": (f"{there}.weight", kind),
+        f"{here}/bias": (f"{there}.bias", "vector"),
+    }
+
+
+def gru_names(here: str, there: str, layer: int, kernel: str | Kind = "gru_kernel") -> Names:
+    """Names of one layer of a bidirectional GRU.
+
+    Args:
+        here: name of the Keras layer.
+        there: prefix of the stacked layers in PyTorch.
+        layer: number of this one among them.
+        kernel: kind of the input weights.
+    """
+    names: dict[str, tuple[str | tuple[str, ...], str | Kind]] = {}
+    for way, ending in (("forward", f"l{layer}"), ("backward", f"l{layer}_reverse")):
+        names[f"{here}/{way}/kernel"] = f"{there}.weight_ih_{ending}", kernel
+        names[f"{here}/{way}/recurrent_kernel"] = f"{there}.weight_hh_{ending}", "gru_recurrent"
+        biases = f"{there}.bias_ih_{ending}", f"{there}.bias_hh_{ending}"
+        names[f"{here}/{way}/bias"] = biases, "gru_bias"
+    return names
+
+
+def attention_names(here: str, there: str) -> Names:
+    """Names of `common.models.attention.MultiHeadAttention`."""
+    return {
+        f"{here}/in_kernel": (f"{there}.in_proj_weight", "linear"),
+        f"{here}/in_bias": (f"{there}.in_proj_bias", "vector"),
+        f"{here}/out_kernel": (f"{there}.out_proj.weight", "linear"),
+        f"{here}/out_bias": (f"{there}.out_proj.bias", "vector"),
+    }
+
+
+def layer_norm_names(here: str, there: str) -> Names:
+    """Names of layer normalisation."""
+    parts = {"gamma": "weight", "beta": "bias"}
+    return {f"{here}/{part}": (f"{there}.{name}", "vector") for part, name in parts.items()}
+
+
+def transformer_names(here: str, there: str, *, decoder: bool = False) -> Names:
+    """Names of one `common.models.attention.transformer_layer`: stem here, prefix there."""
+    names = dict(attention_names(f"{here}_attention", f"{there}.self_attn"))
+    if decoder:
+        names |= attention_names(f"{here}_cross", f"{there}.multihead_attn")
+    for n in (1, 2):
+        names |= linear_names(f"{here}_dense{n}", f"{there}.linear{n}")
+    for n in (1, 2, 3) if decoder else (1, 2):
+        names |= layer_norm_names(f"{here}_norm{n}", f"{there}.norm{n}")
+    return names
 
 
 def load_state(model: keras.Model, state: Mapping[str, np.ndarray], names: Names) -> None:
@@ -62,7 +150,7 @@ def load_state(model: keras.Model, state: Mapping[str, np.ndarray], names: Names
         state: arrays by their names in the state dict, in any order.
         names: by Keras name, see `common.models.layers.weights_by_name`: the name in the state
             dict, or the names of the arrays that make one weight, and the kind of tensor, one of
-            `KINDS`; a system file defines them as `torch_names`.
+            `KINDS` or a kind of its own; a system file defines them as `torch_names`.
 
     Raises:
         CheckpointError: arrays are missing, unknown, of another shape or not finite; it names all
@@ -82,7 +170,7 @@ def load_state(model: keras.Model, state: Mapping[str, np.ndarray], names: Names
         )
     arrays = {name: np.asarray(array, np.float32) for name, array in given.items()}
     weights = {
-        here: KINDS[kind].to_keras(*(arrays[name] for name in _parts(there)))
+        here: _kind(kind).to_keras(*(arrays[name] for name in _parts(there)))
         for here, (there, kind) in names.items()
     }
     set_weights_by_name(model, weights)
@@ -108,7 +196,11 @@ def _arrays_there(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yields name and array of each tensor of the state dict, from arrays by their names here."""
     for here, (there, kind) in names.items():
-        yield from zip(_parts(there), KINDS[kind].to_torch(arrays[here]), strict=True)
+        yield from zip(_parts(there), _kind(kind).to_torch(arrays[here]), strict=True)
+
+
+def _kind(kind: str | Kind) -> Kind:
+    return KINDS[kind] if isinstance(kind, str) else kind
 
 
 def _shapes_there(

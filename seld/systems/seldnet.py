@@ -19,7 +19,7 @@ from common.training.system import Stage
 from seld.decoding import output_frames
 from seld.geometry import FLOAT32_SLACK_DEG, snapped_deg
 from seld.labels import INACTIVE_ELEVATION_DEG
-from seld.losses import seld_losses
+from seld.losses.directions import seld_losses
 
 
 class NetworkConfig(ConvRecurrentConfig):

@@ -12,7 +12,7 @@ from common.models.layers import Aggregate, NormConfig, Pooling, RecurrentGates,
 from common.models.torch_weights import BATCH_NORM
 from common.training.system import Stage
 from seld.geometry import FLOAT32_SLACK_DEG, snapped_deg
-from seld.losses import two_stage_losses
+from seld.losses.directions import two_stage_losses
 
 Size = Annotated[int, Field(gt=0)]
 ReverseInit = Literal["same", "torch"]

@@ -62,3 +62,8 @@ def torch_weight(name: str, shape: tuple[int, ...], seed: int, head_gain: float)
     else:  # means, biases
         z = 0.1 * z
     return z.astype(np.float32)
+
+
+def head_weight(name: str, shape: tuple[int, ...], seed: int, head_gain: float) -> np.ndarray:
+    """One matrix of an output by the manifest's recipe for PyTorch names."""
+    return (_draw(name, shape, seed) * head_gain / np.sqrt(np.prod(shape[1:]))).astype(np.float32)

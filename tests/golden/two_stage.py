@@ -58,7 +58,7 @@ def _total_loss(mode: str, doa_loss: str, targets: Arrays, outputs: Arrays) -> f
 
 
 def hybrid_losses(inputs: Arrays) -> dict[str, list[float]]:
-    from seld.losses import two_stage_losses
+    from seld.losses.directions import two_stage_losses
 
     outputs = {"sed": inputs["events"], "doa": inputs["doas"]}
     activity, azimuths_elevations_deg = inputs["target_events"], np.rad2deg(inputs["target_doas"])

@@ -31,7 +31,7 @@ start_backend(run)
 import keras, numpy as np
 from common.runtime import distribution
 from common.models.losses import MaskedBinaryCrossentropy
-from seld.losses import seld_losses
+from seld.losses.directions import seld_losses
 from seld.systems.seldnet import NetworkConfig, build_model
 sizes = {'pool_bands': [4], 'pool_frames': [1], 'gru_units': [4], 'dense_units': [4]}
 network = NetworkConfig(n_filters=2, **sizes)

@@ -12,7 +12,7 @@ from common.errors import ConfigError
 from common.models.layers import set_weights_by_name, weights_by_name, with_statistics
 from seld.dataset import DatasetConfig, Events
 from seld.labels import reference_rows, regression_labels
-from seld.losses import seld_losses
+from seld.losses.directions import seld_losses
 from seld.systems.seldnet import NetworkConfig, build_model, check_network, decode, stages
 from tests.numpy_layers import both_directions, convolve, normalise, pool, random_weights, sigmoid
 from tests.patience import PATIENCE_S
@@ -293,7 +293,7 @@ import sys
 import keras
 import numpy as np
 from common.models.layers import set_weights_by_name, weights_by_name, with_statistics
-from seld.losses import seld_losses
+from seld.losses.directions import seld_losses
 from seld.systems.seldnet import NetworkConfig, build_model
 
 assert keras.backend.backend() == "jax"

@@ -12,7 +12,7 @@ from common.errors import ConfigError
 from common.models.layers import copy_weights, set_weights_by_name, weights_by_name, with_statistics
 from seld.dataset import DatasetConfig, Events
 from seld.labels import reference_rows
-from seld.losses import MaskedAngleError, two_stage_losses
+from seld.losses.directions import MaskedAngleError, two_stage_losses
 from seld.submission import format_submission
 from seld.systems.two_stage import (
     NetworkConfig,
@@ -477,7 +477,7 @@ import sys
 import keras
 import numpy as np
 from common.models.layers import set_weights_by_name, weights_by_name, with_statistics
-from seld.losses import two_stage_losses
+from seld.losses.directions import two_stage_losses
 from seld.systems.two_stage import NetworkConfig, build_model
 
 assert keras.backend.backend() == "jax"

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from common.errors import ConfigError
-from seld.losses import (
+from seld.losses.directions import (
     MaskedAngleError,
     MaskedDirectionError,
     PolarMeanSquaredError,
