@@ -226,12 +226,14 @@ def activity_of(outputs: Mapping[str, np.ndarray], n_axes: int = 3) -> np.ndarra
     """Activity of each class, (T', K): probabilities, or lengths of vectors, of the best track.
 
     Args:
-        outputs: of one recording: "sed" (T', K), "accdoa" (T', A, K) or (T', N, A, K), coordinates
-            first, or "tracks" (T', N, K + 3), logits and a vector.
+        outputs: of one recording: "sed" or "logits" (T', K), "accdoa" (T', A, K) or (T', N, A,
+            K), coordinates first, or "tracks" (T', N, K + 3), logits and a vector.
         n_axes: coordinates: 3, or 2 for x and y.
     """
     if "sed" in outputs:
         return outputs["sed"]
+    if "logits" in outputs:
+        return expit(outputs["logits"])
     if "tracks" in outputs:
         return expit(outputs["tracks"][..., :-3].max(axis=1))
     vectors = outputs["accdoa"]

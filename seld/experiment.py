@@ -78,7 +78,7 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
     @cached_property
     def files(self) -> SubmissionFiles:
         """Submission files of the dataset's year."""
-        return submission_files(self.task)
+        return submission_files(self.task.dataset, self.task.network)
 
     def check(self) -> None:
         """Raises ConfigError if settings do not fit the system.

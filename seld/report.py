@@ -149,7 +149,7 @@ def tested_recordings(task: TaskConfig, folder: Path) -> list[Tested]:
     check_stores(folder, stores)
     store = FeatureStore.joined(list(stores.values()))
     found, n_frames = {}, frames_of_recordings(store, dataset)
-    files = submission_files(task)
+    files = submission_files(dataset, task.network)
     for fold in task.folds:
         for name, arrays in store.arrays(fold.test, ("events", "labelled")).items():
             place = place_of(store, name, dataset)

@@ -4,16 +4,18 @@ Those of 2019 have lines `frame,class,azimuth,elevation`, whole numbers; later y
 `seld.csv_formats`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from common.errors import ConfigError, DataError
 from common.io.files import write_text
 from common.io.tables import number_hint, read_text, split_row, to_whole
-from seld.config import TaskConfig
 from seld.csv_formats import CsvFormat, csv_format, read_rows, rows_as_written, write_rows
+from seld.dataset import DatasetConfig
 from seld.labels import check_rows, whole_degrees
 from seld.layouts import Layout
 from seld.metrics.years import YEARS
@@ -201,7 +203,7 @@ class SubmissionFiles:
         return as_submitted(rows[:, : ELEVATION + 1])
 
 
-def submission_files(task: TaskConfig) -> SubmissionFiles:
+def submission_files(dataset: DatasetConfig, network: Mapping[str, Any]) -> SubmissionFiles:
     """Submission files of a task, with distances where its network predicts them."""
-    dataset, has_distance = task.dataset, bool(task.network.get("distance", False))
+    has_distance = bool(network.get("distance", False))
     return SubmissionFiles(dataset.published, dataset.n_classes, has_distance)

@@ -4,8 +4,8 @@ Three forms, all from one table of slots, float32 (T', slots, 1 + axes, K), acti
 
 - class-wise: one slot, in which the last row of a class in a frame wins. Activity and vectors are
   the targets of separate heads; activity times vector is ACCDOA.
-- multi-ACCDOA: six slots A0 | B0, B1 | C0, C1, C2, for one, two, or three sources of a class at
-  once, from which the ADPIT loss makes its permutations.
+- multi-ACCDOA: for three tracks, six slots A0 | B0, B1 | C0, C1, C2, for one, two, or three sources
+  of a class at once, from which the ADPIT loss makes its permutations.
 - tracks: a slot for each track of the network; a source stays on its track from frame to frame.
 
 Frames outside a recording, and recordings without labels, have activity -1; axes that are not
@@ -32,9 +32,6 @@ from seld.rows import AZIMUTH, CLASS, DISTANCE, ELEVATION, FRAME, ONSCREEN, SOUR
 Form = Literal["classwise", "multi", "tracks"]
 Axis = Literal["x", "y", "z", "distance", "onscreen"]
 
-ADPIT_SLOTS = 6
-MOST_SOURCES = 3  # of a class in a frame: later ones have no slot in multi-ACCDOA
-_FIRST_SLOT = np.array([0, 0, 1, 3])  # of 0, 1, 2, 3 sources of a class
 UNKNOWN = -1.0  # activity in frames that losses ignore
 
 
@@ -68,7 +65,8 @@ class TargetForm:
         form: see above.
         n_classes: K.
         axes: what is learned of each source besides its activity, in order.
-        n_tracks: tracks of the network, for the form "tracks".
+        n_tracks: tracks of the network, for the forms "multi" and "tracks"; more sources of one
+            class at once, or more sources at once, have no slot.
         distance_scale: distances in metres times this; 100: centimetres, as the published
             single-ACCDOA targets of 2024 have them.
     """
@@ -76,13 +74,14 @@ class TargetForm:
     form: Form
     n_classes: int
     axes: tuple[Axis, ...] = ("x", "y", "z")
-    n_tracks: int = 2
+    n_tracks: int = 3
     distance_scale: float = 1.0
 
     @property
     def n_slots(self) -> int:
         """Slots of each class."""
-        return {"classwise": 1, "multi": ADPIT_SLOTS, "tracks": self.n_tracks}[self.form]
+        n = self.n_tracks
+        return {"classwise": 1, "multi": n * (n + 1) // 2, "tracks": n}[self.form]
 
     @property
     def n_coordinates(self) -> int:
@@ -109,8 +108,8 @@ class TargetForm:
             if self.form == "classwise":
                 slot = np.where(rank == count - 1, 0, -1)
             else:
-                first = _FIRST_SLOT[np.minimum(count, MOST_SOURCES)]
-                slot = np.where(rank < MOST_SOURCES, first + rank, -1)
+                held = np.minimum(count, self.n_tracks)
+                slot = np.where(rank < self.n_tracks, held * (held - 1) // 2 + rank, -1)
         return SlotTable(frame, klass, slot, self._values(rows))
 
     def fill(self, table: SlotTable, label_frames: np.ndarray, n_frames: int) -> np.ndarray:
@@ -205,30 +204,30 @@ def assign_tracks(rows: np.ndarray, n_tracks: int) -> np.ndarray:
 class SeldTargets:
     """Targets of a SELD network, by output, made while batches are read.
 
-    Outputs and their targets by form: class-wise with `heads`, "sed" (K) and "doa" (1 + axes, K);
-    class-wise without, "accdoa" (1 + axes, K); multi, "accdoa" (6, 1 + axes, K); tracks, "tracks"
-    (tracks, K + 3), multi-hot classes and a vector. All of one output frame, activity first.
+    Outputs and their targets by form: class-wise with `activity`, that output (K) and "doa" (1 +
+    axes, K); class-wise without, "accdoa" (1 + axes, K); multi, "accdoa" (slots, 1 + axes, K);
+    tracks, "tracks" (tracks, K + 3), multi-hot classes and a vector. All of one output frame.
 
     Attributes:
         form: form and sizes.
         label_hop_s: hop length of the labels in seconds.
         feature_hop_s: hop length of the features in seconds.
-        heads: separate outputs for activity and direction.
+        activity: name of the output for the activity, of networks with separate heads.
         rule: label frames that an event covers, see `seld.labels.event_frames`.
     """
 
     form: TargetForm
     label_hop_s: float
     feature_hop_s: float
-    heads: bool = False
+    activity: str | None = None
     rule: Rule = "half_open"
 
     @classmethod
-    def of(cls, task: TaskConfig, form: TargetForm, heads: bool = False) -> "SeldTargets":
+    def of(cls, task: TaskConfig, form: TargetForm, activity: str | None = None) -> "SeldTargets":
         """Targets in the label frames of a task's dataset."""
         dataset, features = task.dataset, task.features
         rule = "half_open" if dataset.is_framewise else features.label_rule
-        return cls(form, dataset.label_hop_s, features.hop_s, heads, rule)
+        return cls(form, dataset.label_hop_s, features.hop_s, activity, rule)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -238,8 +237,8 @@ class SeldTargets:
             return {"tracks": (n_slots, n_classes + n_values - 1)}
         if self.form.form == "multi":
             return {"accdoa": self.form.shape}
-        if self.heads:
-            return {"sed": (n_classes,), "doa": (n_values, n_classes)}
+        if self.activity:
+            return {self.activity: (n_classes,), "doa": (n_values, n_classes)}
         return {"accdoa": (n_values, n_classes)}
 
     @property
@@ -247,7 +246,7 @@ class SeldTargets:
         """Axis of x, y, z in each target, counted from the last, and the place of x on it."""
         if self.form.form == "tracks":
             return {"tracks": (-1, self.form.n_classes)}
-        return {name: (-2, 1) for name in self.shapes if name != "sed"}
+        return {name: (-2, 1) for name in self.shapes if name != self.activity}
 
     def table(self, events: np.ndarray, frames: int, labelled: bool) -> tuple[SlotTable, int]:
         """Slots of a recording, and its label frames, 0 without labels."""
@@ -267,6 +266,6 @@ class SeldTargets:
             return {"tracks": np.concatenate([filled[:, :, 0], vectors], axis=-1)}
         if self.form.form == "multi":
             return {"accdoa": filled}
-        if self.heads:
-            return {"sed": filled[:, 0, 0], "doa": filled[:, 0]}
+        if self.activity:
+            return {self.activity: filled[:, 0, 0], "doa": filled[:, 0]}
         return {"accdoa": filled[:, 0]}

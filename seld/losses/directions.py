@@ -10,7 +10,7 @@ from common.models.losses import PACKAGE, MaskedBinaryCrossentropy, masked_mean,
 from seld.labels import INACTIVE_AZIMUTH_DEG, INACTIVE_ELEVATION_DEG
 
 DoaOutput = Literal["polar", "xyz"]
-DoaLoss = Literal["mse", "masked_mse", "masked_mae", "masked_rmse"]
+DoaLoss = Literal["mse", "masked_mse", "masked_mae", "masked_rmse", "masked_mse_2020"]
 # Squared radians: below it, float32 cannot divide by the root and differentiate.
 MIN_SQUARE = 1e-14
 LOG_FLOOR = -100.0  # of the published two-stage loss
@@ -169,7 +169,7 @@ def seld_losses(doa_loss: DoaLoss, doa_output: DoaOutput) -> dict[str, keras.los
         ConfigError: the loss is of another system, or the published one is combined with xyz
             outputs, which have no direction for silence.
     """
-    _check_loss(doa_loss, ("mse", "masked_mse"), "seldnet")
+    check_loss(doa_loss, ("mse", "masked_mse"), "seldnet")
     if doa_loss == "mse" and doa_output != "polar":
         raise ConfigError(
             "`doa_loss: mse` is the published loss of angles. Expected: `doa_output: polar`."
@@ -192,12 +192,13 @@ def two_stage_losses(doa_loss: DoaLoss) -> dict[str, keras.losses.Loss]:
     Raises:
         ConfigError: the loss is of another system.
     """
-    _check_loss(doa_loss, ("masked_mae", "masked_rmse"), "two_stage")
+    check_loss(doa_loss, ("masked_mae", "masked_rmse"), "two_stage")
     doa = MaskedAngleError(root=doa_loss == "masked_rmse", name=doa_loss)
     return {"sed": MaskedBinaryCrossentropy(LOG_FLOOR), "doa": doa}
 
 
-def _check_loss(doa_loss: str, known: tuple[str, ...], system: str) -> None:
+def check_loss(doa_loss: str, known: tuple[str, ...], system: str) -> None:
+    """Raises ConfigError if `training.doa_loss` is not one that a system can learn from."""
     if doa_loss not in known:
         raise ConfigError(
             f"`training.doa_loss` must be one that the system {system} can learn from. "

@@ -6,9 +6,11 @@ such vectors for several tracks, multi-ACCDOA), and the activation at the end.
 """
 
 import math
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import keras
+import numpy as np
 from pydantic import Field, model_validator
 
 from common.errors import ConfigError
@@ -24,6 +26,7 @@ from common.models.conv_recurrent import (
     recurrent_layer,
 )
 from common.models.layers import NormConfig
+from common.models.losses import MaskedBinaryCrossentropy
 from common.models.merging import AxisActivations, HalvesProduct, IdleWeights
 from common.models.torch_weights import (
     Names,
@@ -35,6 +38,21 @@ from common.models.torch_weights import (
     linear_names,
     transformer_names,
 )
+from common.training.system import Stage
+from seld.config import TaskConfig
+from seld.decoding import (
+    UNIFY_DEG,
+    decode_accdoa,
+    decode_classwise,
+    decode_multi_accdoa,
+    in_label_frames,
+    output_frames,
+    to_rows,
+)
+from seld.losses.accdoa import AccdoaError, MultiAccdoaError
+from seld.losses.directions import check_loss
+from seld.losses.vectors import MaskedVectorError, MaskedVectorError2020
+from seld.targets import SeldTargets, TargetForm
 
 DECODER_HIDDEN = 2048  # units between the dense layers of the video's decoder, PyTorch's default
 
@@ -74,6 +92,12 @@ class NetworkConfig(ConvRecurrentConfig, NormConfig):
         " activity; multi_accdoa: those of several tracks.",
     )
     n_tracks: Size = Field(3, description="Tracks of multi_accdoa: most sources of one class.")
+    unify_deg: float = Field(
+        UNIFY_DEG,
+        ge=0.0,
+        le=180.0,
+        description="Angle in degrees below which two tracks of multi_accdoa are one source.",
+    )
     axes: Literal["xyz", "xy"] = Field("xyz", description="Coordinates; xy: azimuth only.")
     distance: bool = Field(False, description="One more axis, the distance in metres.")
     end_activation: Literal["tanh", "linear", "tanh_relu"] = Field(
@@ -260,6 +284,87 @@ def _vectors(x: Any, sizes: tuple[int, ...], network: NetworkConfig, name: str) 
     x = _dense_head(x, math.prod(sizes), network, "doa")  # (B, T', product of sizes)
     x = keras.layers.Reshape((-1, *sizes), name=f"{name}_axes", dtype="float32")(x)
     return AxisActivations(network.axis_activations, axis=-2, name=name)(x)
+
+
+def stages(task: TaskConfig) -> list[Stage]:
+    """Lists the trainings of the system: one.
+
+    Raises:
+        ConfigError: the loss does not fit the output, or the network has an input of video.
+    """
+    network = NetworkConfig.model_validate(task.network)
+    if network.video_features or network.onscreen:
+        raise ConfigError(
+            "Networks with video cannot be trained: datasets are read without it. Expected:"
+            " `network.video_features: 0` and `network.onscreen: false`."
+        )
+    axes = (*network.axes, *(["distance"] if network.distance else []))
+    heads = network.output == "sed_doa"
+    form = "multi" if network.output == "multi_accdoa" else "classwise"
+    sizes = TargetForm(form, task.dataset.n_classes, axes, network.n_tracks)
+    return [
+        Stage(
+            name="seld",
+            build=lambda shape: build_model(shape, task.dataset.n_classes, network),
+            targets={},
+            losses=_losses(network, task.training.doa_loss),
+            loss_weights=task.training.loss_weights if heads else {"accdoa": 1.0},
+            target_stride=network.time_pooling,
+            event_targets=SeldTargets.of(task, sizes, "sed" if heads else None),
+        )
+    ]
+
+
+def _losses(network: NetworkConfig, doa_loss: str) -> dict[str, keras.losses.Loss]:
+    if network.output == "multi_accdoa":
+        check_loss(doa_loss, ("mse",), "accdoa with `output: multi_accdoa`")
+        return {"accdoa": MultiAccdoaError()}
+    if network.output == "accdoa":
+        check_loss(doa_loss, ("mse",), "accdoa with `output: accdoa`")
+        return {"accdoa": AccdoaError()}
+    known: dict[str, Callable[[], keras.losses.Loss]] = {
+        "mse": AccdoaError,
+        "masked_mse": MaskedVectorError,
+        "masked_mse_2020": MaskedVectorError2020,
+    }
+    check_loss(doa_loss, tuple(known), "accdoa with `output: sed_doa`")
+    return {"sed": MaskedBinaryCrossentropy(), "doa": known[doa_loss]()}
+
+
+def decode(
+    outputs: Mapping[str, np.ndarray],
+    *,
+    network: NetworkConfig,
+    threshold: float,
+    n_frames: int,
+    hop_ratio: float = 1.0,
+) -> np.ndarray:
+    """Turns the outputs for one recording into rows.
+
+    Args:
+        outputs: as of `build_model`, without the axis of examples.
+        network: the network's settings.
+        threshold: probability, or length of a vector, above which a class is active.
+        n_frames: label frames of the recording.
+        hop_ratio: hop length of the labels divided by that of the features.
+
+    Returns:
+        Rows (n, 7), see `seld.rows`; several of a class in a frame where tracks are apart.
+
+    Raises:
+        ValueError: there is no output frame, though the recording has frames.
+    """
+    n_axes = len(network.axes)
+    if network.output == "sed_doa":
+        found = decode_classwise(outputs["sed"], outputs["doa"], threshold)
+    elif network.output == "accdoa":
+        found = decode_accdoa(outputs["accdoa"], n_axes, threshold)
+    else:
+        unify_deg = network.unify_deg
+        found = decode_multi_accdoa(outputs["accdoa"], n_axes, threshold, unify_deg)
+    n_outputs = len(next(iter(outputs.values())))
+    source = output_frames(n_frames, n_outputs, hop_ratio, network.time_pooling)
+    return to_rows(in_label_frames(found, source))
 
 
 def torch_names(network: NetworkConfig) -> Names:

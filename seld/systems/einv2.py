@@ -5,16 +5,25 @@ order of tracks is left to the loss, `seld.losses.tracks.TrackError`.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import keras
+import numpy as np
 from pydantic import Field
+from scipy.special import expit
 
 from common.errors import ConfigError
 from common.models.attention import transformer_layer
 from common.models.layers import Aggregate, NormConfig, stacked_conv_block
 from common.models.merging import CrossStitch, FirstChannels
 from common.models.torch_weights import Names, batch_norm_names, linear_names, transformer_names
+from common.training.system import Stage
+from seld.config import TaskConfig
+from seld.decoding import decode_tracks, in_label_frames, output_frames, to_rows
+from seld.losses.directions import check_loss
+from seld.losses.tracks import TrackError
+from seld.targets import SeldTargets, TargetForm
 
 Size = Annotated[int, Field(gt=0)]
 BRANCHES = ("sed", "doa")
@@ -172,6 +181,53 @@ def _encoder(x: Any, network: NetworkConfig, name: str) -> Any:
             name=f"{name}_layer{number}",
         )
     return x
+
+
+def stages(task: TaskConfig) -> list[Stage]:
+    """Lists the trainings of the system: one. The loss weights of both parts are its beta.
+
+    Raises:
+        ConfigError: the loss is of another system.
+    """
+    network = NetworkConfig.model_validate(task.network)
+    n_classes, training = task.dataset.n_classes, task.training
+    check_loss(training.doa_loss, ("mse", "masked_mse"), "einv2")
+    weights = training.loss_weights
+    loss = TrackError(weights["sed"] / sum(weights.values()), doa_error=training.doa_loss)
+    form = TargetForm("tracks", n_classes, n_tracks=network.n_tracks)
+    return [
+        Stage(
+            name="seld",
+            build=lambda shape: build_model(shape, n_classes, network),
+            targets={},
+            losses={"tracks": loss},
+            loss_weights={"tracks": 1.0},
+            target_stride=network.time_pooling,
+            event_targets=SeldTargets.of(task, form),
+        )
+    ]
+
+
+def decode(
+    outputs: Mapping[str, np.ndarray],
+    *,
+    network: NetworkConfig,
+    threshold: float,
+    n_frames: int,
+    hop_ratio: float = 1.0,
+) -> np.ndarray:
+    """Turns the outputs for one recording into rows; arguments as for `accdoa.decode`.
+
+    Returns:
+        Rows (n, 7), see `seld.rows`, one for each track with a class above the threshold.
+
+    Raises:
+        ValueError: there is no output frame, though the recording has frames.
+    """
+    logits, directions = outputs["tracks"][..., :-N_AXES], outputs["tracks"][..., -N_AXES:]
+    found = decode_tracks(expit(logits), directions, threshold)
+    source = output_frames(n_frames, len(logits), hop_ratio, network.time_pooling)
+    return to_rows(in_label_frames(found, source))
 
 
 def torch_names(network: NetworkConfig) -> Names:

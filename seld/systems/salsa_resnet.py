@@ -1,9 +1,12 @@
 """SALSA's network: ResNet22, mean over bands, recurrent layers, detection and directions."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import keras
+import numpy as np
 from pydantic import Field
+from scipy.special import expit
 
 from common.errors import ConfigError
 from common.models.layers import (
@@ -14,6 +17,13 @@ from common.models.layers import (
     stacked_conv_block,
 )
 from common.models.torch_weights import Names, batch_norm_names, gru_names, linear_names
+from common.training.system import Stage
+from seld.config import TaskConfig
+from seld.decoding import decode_classwise, in_label_frames, output_frames, to_rows
+from seld.losses.directions import check_loss
+from seld.losses.tracks import MaskedLogitCrossentropy
+from seld.losses.vectors import MaskedVectorDistance
+from seld.targets import SeldTargets, TargetForm
 
 Size = Annotated[int, Field(gt=0)]
 COORDINATES = ("x", "y", "z")
@@ -103,9 +113,9 @@ def build_model(
         network: layer sizes.
 
     Returns:
-        Model from standardised features (B, T, F, C) to {"sed": (B, T', K) logits, not
-        probabilities, "doa": (B, T', 3, K) in [-1, 1]}, float32 under any precision policy, with T'
-        = network.repeat * (T // network.pooling).
+        Model from standardised features (B, T, F, C) to {"logits": (B, T', K), of detection, "doa":
+        (B, T', 3, K) in [-1, 1]}, float32 under any precision policy, with T' = network.repeat * (T
+        // network.pooling).
 
     Raises:
         ConfigError: the layers do not fit `shape`.
@@ -128,7 +138,7 @@ def build_model(
         repeat = layers.UpSampling1D(network.repeat, name="repeat", dtype="float32")
         sed, doa = repeat(sed), repeat(doa)
     doa = layers.Reshape((-1, 3, n_classes), name="doa", dtype="float32")(doa)  # (B, T', 3, K)
-    return keras.Model(spectra, {"sed": sed, "doa": doa}, name="salsa_resnet")
+    return keras.Model(spectra, {"logits": sed, "doa": doa}, name="salsa_resnet")
 
 
 def _convolutions(x: Any, network: NetworkConfig) -> Any:
@@ -201,6 +211,47 @@ def _head(x: Any, n_classes: int, network: NetworkConfig, name: str) -> Any:
 
 def _dropped(x: Any, rate: float, network: NetworkConfig, name: str) -> Any:
     return keras.layers.Dropout(rate, name=name)(x) if network.dropout else x
+
+
+def stages(task: TaskConfig) -> list[Stage]:
+    """Lists the trainings of the system: one, of both heads together.
+
+    Raises:
+        ConfigError: the loss is of another system.
+    """
+    network = NetworkConfig.model_validate(task.network)
+    check_loss(task.training.doa_loss, ("masked_mae",), "salsa_resnet")
+    weights, n_classes = task.training.loss_weights, task.dataset.n_classes
+    return [
+        Stage(
+            name="seld",
+            build=lambda shape: build_model(shape, n_classes, network),
+            targets={},
+            losses={"logits": MaskedLogitCrossentropy(), "doa": MaskedVectorDistance()},
+            loss_weights={"logits": weights["sed"], "doa": weights["doa"]},
+            target_stride=network.time_pooling,
+            event_targets=SeldTargets.of(task, TargetForm("classwise", n_classes), "logits"),
+        )
+    ]
+
+
+def decode(
+    outputs: Mapping[str, np.ndarray],
+    *,
+    network: NetworkConfig,
+    threshold: float,
+    n_frames: int,
+    hop_ratio: float = 1.0,
+) -> np.ndarray:
+    """Turns the outputs for one recording into rows (n, 7); arguments as for `accdoa.decode`.
+
+    Raises:
+        ValueError: there is no output frame, though the recording has frames.
+    """
+    probabilities = expit(outputs["logits"])
+    found = decode_classwise(probabilities, outputs["doa"], threshold)
+    source = output_frames(n_frames, len(probabilities), hop_ratio, network.time_pooling)
+    return to_rows(in_label_frames(found, source))
 
 
 def torch_names(network: NetworkConfig) -> Names:

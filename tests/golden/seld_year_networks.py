@@ -161,7 +161,7 @@ def model_salsa(inputs: Arrays, settings: dict) -> dict[str, object]:
     load_state(model, torch_weights(settings), salsa_resnet.torch_names(network))
     outputs = model(features, training=False)
     doa = np.asarray(outputs["doa"])
-    return {"sed": np.asarray(outputs["sed"]), "doa": doa.reshape((*doa.shape[:2], -1))}
+    return {"sed": np.asarray(outputs["logits"]), "doa": doa.reshape((*doa.shape[:2], -1))}
 
 
 def counted(model) -> dict[str, int]:

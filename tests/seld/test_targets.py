@@ -83,7 +83,7 @@ def test_parts_of_a_recording_have_the_targets_of_the_whole(form):
 
 
 def test_a_recording_without_labels_has_unknown_activity_throughout():
-    made = SeldTargets(TargetForm("classwise", 2), 0.1, 0.02, heads=True)
+    made = SeldTargets(TargetForm("classwise", 2), 0.1, 0.02, "sed")
     targets = made.make(made.table(np.zeros((0, 8)), 100, False), np.arange(2, 100, 5))
     assert (targets["sed"] == -1).all()
     assert targets["doa"].shape == (20, 4, 2)
