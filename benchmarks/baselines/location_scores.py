@@ -217,7 +217,7 @@ class FrameScorer:
             onscreen = truth[row][4] == guess[column][4]
             for name, value in (numbers | {"found": not far, "onscreen": onscreen}).items():
                 self.sums[name][k] += value
-            n_far += far
+            n_far += int(far)
         self.sums["far"][k] += n_far
         return n_far
 

@@ -123,9 +123,10 @@ class LocationScorer:
         Raises:
             ValueError: the rows are not (n, 7), or a frame or class is out of range.
         """
-        rows = [check_wide_rows(each, self.n_classes) for each in (reference, estimate)]
-        self._waiting.append(ScoredRows(*rows, n_frames, estimate_vectors))
-        self._n_waiting += len(rows[0]) + len(rows[1])
+        reference = check_wide_rows(reference, self.n_classes)
+        estimate = check_wide_rows(estimate, self.n_classes)
+        self._waiting.append(ScoredRows(reference, estimate, n_frames, estimate_vectors))
+        self._n_waiting += len(reference) + len(estimate)
         if self._n_waiting > MOST_WAITING:
             self.counts()
 
