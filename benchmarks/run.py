@@ -27,6 +27,7 @@ NAMES = (
     "memory",
     "large_stores",
     "scoring",
+    "location_scores",
     "event_scores",
     "training_steps",
     "lockstep",

@@ -349,7 +349,7 @@ def _group_rows(
 
 def _overlap_rows(scorers: Sequence[LocationScorer]) -> list[LocationRow]:
     """Lines of the blocks or frames with some number of true sources at once."""
-    units = sum(scorer.counts().n_units for scorer in scorers)  # (N, groups)
+    units = np.sum([scorer.counts().n_units for scorer in scorers], axis=0)  # (N, groups)
     rows = []
     for number in np.flatnonzero(units.sum(axis=0)).tolist():
         more = " or more" if number == MOST_OVERLAP else ""

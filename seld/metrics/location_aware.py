@@ -14,11 +14,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from seld.metrics.location_counts import COUNTS, MOST_OVERLAP, LocationCounts, count_recording
+from seld.metrics.location_counts import COUNTS, LocationCounts, ScoredRows, count_recordings
 from seld.metrics.years import Average, YearRules, year_rules
 from seld.rows import check_wide_rows
 
 AVERAGES: tuple[Average, ...] = ("macro", "micro", "occurring")
+MOST_WAITING = 40_000  # rows that are kept to be counted together
 _TINY = np.finfo(np.float64).eps
 
 
@@ -94,11 +95,12 @@ class LocationScorer:
 
     def reset(self) -> None:
         """Removes all recordings."""
-        self._recordings: list[LocationCounts] = []
-        self._stacked: LocationCounts | None = None
+        self._counted: list[LocationCounts] = []
+        self._waiting: list[ScoredRows] = []  # to be counted together
+        self._n_waiting = 0
 
     def __len__(self) -> int:
-        return len(self._recordings)
+        return len(self.counts().errors)
 
     def update(
         self,
@@ -121,17 +123,12 @@ class LocationScorer:
         Raises:
             ValueError: the rows are not (n, 7), or a frame or class is out of range.
         """
-        rows = [check_wide_rows(each, self.n_classes) for each in (reference, estimate)]
-        counts = count_recording(
-            *rows,
-            self.rules,
-            self.n_classes,
-            n_frames=n_frames,
-            frames_per_s=self.frames_per_s,
-            vectors=estimate_vectors,
-        )
-        self._recordings.append(counts)
-        self._stacked = None
+        reference = check_wide_rows(reference, self.n_classes)
+        estimate = check_wide_rows(estimate, self.n_classes)
+        self._waiting.append(ScoredRows(reference, estimate, n_frames, estimate_vectors))
+        self._n_waiting += len(reference) + len(estimate)
+        if self._n_waiting > MOST_WAITING:
+            self.counts()
 
     def merge(self, other: "LocationScorer") -> "LocationScorer":
         """Adds the recordings of another scorer of the same rules; returns itself.
@@ -145,25 +142,18 @@ class LocationScorer:
                 f" {self.rules.name}, {self.n_classes} classes. Received: {other.rules.name},"
                 f" {other.n_classes} classes."
             )
-        self._recordings += other._recordings
-        self._stacked = None
+        self._counted = [self.counts(), other.counts()]
         return self
 
     def counts(self) -> LocationCounts:
         """Returns the counts of all recordings, stacked along the first axis, (N, ...)."""
-        if self._stacked is None:
-            groups, size = MOST_OVERLAP + 1, len(self._recordings)
-            shapes = {
-                "by_class": (size, groups, len(COUNTS), self.n_classes),
-                "errors": (size, groups),
-                "n_units": (size, groups),
-            }
-            arrays = {name: np.zeros(shape) for name, shape in shapes.items()}
-            for number, recording in enumerate(self._recordings):
-                for name, array in arrays.items():
-                    array[number] = getattr(recording, name)
-            self._stacked = LocationCounts(**arrays)
-        return self._stacked
+        if self._waiting:
+            waiting, self._waiting, self._n_waiting = self._waiting, [], 0
+            new = count_recordings(waiting, self.rules, self.n_classes, self.frames_per_s)
+            self._counted.append(new)
+        if len(self._counted) != 1:
+            self._counted = [LocationCounts.joined(self._counted, self.n_classes)]
+        return self._counted[0]
 
     def result(
         self,

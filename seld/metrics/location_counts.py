@@ -1,12 +1,17 @@
-"""Counts of one recording under the rules of a year, by number of overlapping sources and class."""
+"""Counts of recordings under the rules of a year, by number of overlapping sources and class.
 
+Recordings are laid one after the other and counted together, which costs little more than one.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from seld.csv_formats import vectors_of_angles
 from seld.metrics.matching import Cells, Pairs, cells_of, match
 from seld.metrics.years import YearRules
-from seld.rows import DISTANCE, FRAME, ONSCREEN, SOURCE
+from seld.rows import AZIMUTH, DISTANCE, ELEVATION, FRAME, ONSCREEN, SOURCE
 
 COUNTS = (
     "n_reference",  # true sources (or classes, tracks) in all blocks or frames
@@ -29,96 +34,134 @@ _TINY = np.finfo(np.float64).eps
 
 
 @dataclass(frozen=True)
-class LocationCounts:
-    """Counts of recordings; all arrays sum over the first axes.
+class ScoredRows:
+    """Rows of one recording.
 
     Attributes:
-        by_class: (..., MOST_OVERLAP + 1, counts, K): by number of true sources at once in a block
-            or frame (4: four or more), kind of count (`COUNTS`) and class.
-        errors: (..., MOST_OVERLAP + 1), substitutions, deletions and insertions.
-        n_units: int (..., MOST_OVERLAP + 1), scored blocks or frames.
+        reference: rows (n, 7), see `seld.rows`.
+        estimate: rows (m, 7).
+        n_frames: label frames of the recording; None: unknown, see `YearRules.n_frames`.
+        vectors: (m, 3), the estimate's directions as a file gives them; None: unit vectors.
+    """
+
+    reference: np.ndarray
+    estimate: np.ndarray
+    n_frames: int | None = None
+    vectors: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class LocationCounts:
+    """Counts of N recordings.
+
+    Attributes:
+        by_class: (N, MOST_OVERLAP + 1, counts, K): by number of true sources at once in a block or
+            frame (4: four or more), kind of count (`COUNTS`) and class.
+        errors: (N, MOST_OVERLAP + 1), substitutions, deletions and insertions.
+        n_units: (N, MOST_OVERLAP + 1), scored blocks or frames.
     """
 
     by_class: np.ndarray
     errors: np.ndarray
     n_units: np.ndarray
 
+    @classmethod
+    def joined(cls, parts: Sequence["LocationCounts"], n_classes: int) -> "LocationCounts":
+        """Joins counts of recordings; those of none are (0, ...)."""
+        groups = MOST_OVERLAP + 1
+        none = np.zeros((0, groups, len(COUNTS), n_classes)), *np.zeros((2, 0, groups))
+        all_parts = [cls(*none), *parts]
+        return cls(
+            np.concatenate([part.by_class for part in all_parts]),
+            np.concatenate([part.errors for part in all_parts]),
+            np.concatenate([part.n_units for part in all_parts]),
+        )
 
-def count_recording(
-    reference: np.ndarray,
-    estimate: np.ndarray,
-    rules: YearRules,
-    n_classes: int,
-    *,
-    n_frames: int | None = None,
-    frames_per_s: int = 10,
-    vectors: np.ndarray | None = None,
+
+def count_recordings(
+    recordings: Sequence[ScoredRows], rules: YearRules, n_classes: int, frames_per_s: int = 10
 ) -> LocationCounts:
-    """Counts one recording.
+    """Counts recordings.
 
     Args:
-        reference: rows (n, 7), see `seld.rows`.
-        estimate: rows (m, 7).
+        recordings: at least one, with checked rows.
         rules: of the scorer.
         n_classes: K.
-        n_frames: label frames of the recording; None: unknown, see `YearRules.n_frames`.
         frames_per_s: label frames in a block.
-        vectors: (m, 3), the estimate's directions as a file gives them.
     """
-    frames = scored_frames(reference, estimate, rules, n_frames)
     block = frames_per_s if rules.unit == "block" else 1
-    n_units = -(-frames // block)
-    size = n_units * block, n_classes
-    if rules.whole_length and rules.exact_zero:  # nothing beyond the end, also in the last block
-        reference, estimate, vectors = _within(reference, estimate, vectors, frames)
+    frames = [scored_frames(each, rules) for each in recordings]
+    n_units = np.array([-(-number // block) for number in frames])
+    ends = np.cumsum(n_units)
+    size = int(ends[-1]) * block, n_classes
+    starts = ((ends - n_units) * block).tolist()
+    # The corrected scorers ignore what is beyond the end of a recording, in its last block too.
+    limits = frames if rules.exact_zero else (n_units * block).tolist()
+    reference, _ = _laid([each.reference for each in recordings], starts, limits)
+    estimate, kept = _laid([each.estimate for each in recordings], starts, limits)
+    vectors = _vectors(recordings, kept) if rules.angles in ("offset", "exact") else None
     sides = (
-        cells_of(reference, *size, rules.angles),
-        cells_of(estimate, *size, rules.angles, vectors),
+        cells_of(reference, size, rules.angles),
+        cells_of(estimate, size, rules.angles, vectors),
     )
     pairs = match(*sides, rules.angles)
     per_frame = sides[0].counts.reshape(size).sum(axis=1)  # (T,): true sources at once
-    overlap = np.minimum(per_frame.reshape(n_units, block).max(axis=1, initial=0), MOST_OVERLAP)
+    overlap = np.minimum(per_frame.reshape(-1, block).max(axis=1, initial=0), MOST_OVERLAP)
+    recording = np.repeat(np.arange(len(recordings)), n_units)  # (U,)
+    tally = _Tally(recording * (MOST_OVERLAP + 1) + overlap, len(recordings), n_classes)
     if rules.unit == "frame":
-        return _Tally(overlap, n_classes).of_frames(sides, pairs, rules)
-    tally = _Tally(overlap, n_classes)
+        return tally.of_frames(sides, pairs, rules)
     count = tally.of_classes if rules.one_per_class else tally.of_tracks
     return count(sides, pairs, rules, block)
 
 
-def scored_frames(
-    reference: np.ndarray, estimate: np.ndarray, rules: YearRules, n_frames: int | None
-) -> int:
+def _laid(
+    parts: Sequence[np.ndarray], starts: Sequence[int], limits: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of all recordings one after the other, before their limits; bool (n,), rows kept."""
+    rows = np.concatenate(parts)
+    lengths = [len(part) for part in parts]
+    kept = rows[:, FRAME] < np.repeat(limits, lengths)
+    rows[:, FRAME] += np.repeat(starts, lengths)
+    return (rows if kept.all() else rows[kept]), kept
+
+
+def _vectors(recordings: Sequence[ScoredRows], kept: np.ndarray) -> np.ndarray | None:
+    """Vectors of the kept rows of the estimates, where files give any."""
+    if all(each.vectors is None for each in recordings):
+        return None
+    parts = [
+        vectors_of_angles(*each.estimate[:, [AZIMUTH, ELEVATION]].T)
+        if each.vectors is None
+        else each.vectors
+        for each in recordings
+    ]
+    return np.concatenate(parts)[kept]
+
+
+def scored_frames(recording: ScoredRows, rules: YearRules) -> int:
     """Number of frames from the first one that a scorer looks at."""
+    last_true = int(recording.reference[:, FRAME].max(initial=-1))
     if not rules.whole_length:
-        return int(reference[:, FRAME].max(initial=0))
+        return max(last_true, 0)
+    n_frames = rules.n_frames if recording.n_frames is None else recording.n_frames
     if n_frames is None:
-        n_frames = rules.n_frames
-    if n_frames is None:
-        last = max(rows[:, FRAME].max(initial=-1) for rows in (reference, estimate))
-        n_frames = int(last) + 1
+        n_frames = 1 + max(last_true, int(recording.estimate[:, FRAME].max(initial=-1)))
     return n_frames
-
-
-def _within(
-    reference: np.ndarray, estimate: np.ndarray, vectors: np.ndarray | None, n_frames: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    keep = estimate[:, FRAME] < n_frames
-    kept = reference[reference[:, FRAME] < n_frames], estimate[keep]
-    return *kept, None if vectors is None else vectors[keep]
 
 
 class _Tally:
     """Sums by group of units and class.
 
     Args:
-        overlap: int (U,), group of each block or frame.
+        group: int (U,), of each block or frame: recording * (MOST_OVERLAP + 1) + overlap.
+        n_recordings: N.
         n_classes: K.
     """
 
-    def __init__(self, overlap: np.ndarray, n_classes: int) -> None:
-        self.overlap, self.n_classes = overlap, n_classes
-        self.n_groups = MOST_OVERLAP + 1
-        self.groups = (overlap == np.arange(self.n_groups)[:, None]).astype(np.float64)  # (G, U)
+    def __init__(self, group: np.ndarray, n_recordings: int, n_classes: int) -> None:
+        self.group, self.n_classes = group, n_classes
+        self.shape = n_recordings, MOST_OVERLAP + 1
 
     def of_frames(
         self, sides: tuple[Cells, Cells], pairs: Pairs, rules: YearRules
@@ -146,11 +189,8 @@ class _Tally:
         tracks, n_tracks = track_numbers(sides[0], rules.source_tracks)
         unit = self._unit_of(sides[0].cell, block)
         track = unit * n_tracks + tracks  # (n,)
-        matched = track[pairs.reference]
-        n_frames = np.bincount(matched, minlength=len(n_ref) * n_tracks)
-        found = np.flatnonzero(n_frames)
-        sums = np.bincount(matched, pairs.angle_deg, minlength=len(n_frames))
-        mean_deg = sums[found] / n_frames[found]
+        found, place = np.unique(track[pairs.reference], return_inverse=True)
+        mean_deg = np.bincount(place, pairs.angle_deg) / np.bincount(place)
         cell = found // max(n_tracks, 1)
         n_matched = np.bincount(cell, minlength=len(n_ref))
         far = mean_deg > rules.angle_threshold_deg + _slack(rules)
@@ -215,18 +255,23 @@ class _Tally:
         extra: np.ndarray,
     ) -> LocationCounts:
         """Sums maps (U, K) and numbers of pairs (n,) in cells; errors from the last two maps."""
-        k = self.n_classes
-        by_class = np.zeros((self.n_groups, len(COUNTS), k))
+        k, n_groups = self.n_classes, self.shape[0] * self.shape[1]
+        by_class = np.zeros((len(COUNTS), n_groups * k))
         for name, values in maps.items():
-            by_class[:, COUNTS.index(name)] = self.groups @ values.reshape(-1, k)
-        unit, klass = np.divmod(cell, k)
-        place = self.overlap[unit] * k + klass
+            flat = values.ravel()
+            filled = np.flatnonzero(flat)
+            place = self.group[filled // k] * k + filled % k
+            by_class[COUNTS.index(name)] = np.bincount(place, flat[filled], n_groups * k)
+        place = self.group[cell // k] * k + cell % k
         for name, values in numbers.items():
-            sums = np.bincount(place, values, minlength=self.n_groups * k)
-            by_class[:, COUNTS.index(name)] = sums.reshape(self.n_groups, k)
-        each = np.maximum(missed.reshape(-1, k).sum(axis=1), extra.reshape(-1, k).sum(axis=1))
+            by_class[COUNTS.index(name)] = np.bincount(place, values, n_groups * k)
         # One false alarm and one miss in a block or frame are one substitution.
-        return LocationCounts(by_class, self.groups @ each, self.groups.sum(axis=1))
+        each = np.maximum(missed.reshape(-1, k).sum(axis=1), extra.reshape(-1, k).sum(axis=1))
+        return LocationCounts(
+            by_class.reshape(len(COUNTS), *self.shape, k).transpose(1, 2, 0, 3),
+            np.bincount(self.group, each, n_groups).reshape(self.shape),
+            np.bincount(self.group, minlength=n_groups).reshape(self.shape).astype(np.float64),
+        )
 
 
 def _slack(rules: YearRules) -> float:

@@ -52,24 +52,20 @@ class Pairs:
 
 
 def cells_of(
-    rows: np.ndarray, n_frames: int, n_classes: int, angles: str, vectors: np.ndarray | None = None
+    rows: np.ndarray, size: tuple[int, int], angles: str, vectors: np.ndarray | None = None
 ) -> Cells:
-    """Sorts the rows of the first `n_frames` frames into cells.
+    """Sorts rows into cells.
 
     Args:
-        rows: (n, 7), see `seld.rows`.
-        n_frames: T.
-        n_classes: K.
+        rows: (n, 7), see `seld.rows`, of frames below T.
+        size: frames and classes, T and K.
         angles: kind of directions, see `directions_of`.
         vectors: (n, 3), directions as a file gives them; None: from the angles.
     """
-    keep = rows[:, FRAME] < n_frames
-    if not keep.all():
-        rows, vectors = rows[keep], None if vectors is None else vectors[keep]
-    cell = (rows[:, FRAME] * n_classes + rows[:, CLASS]).astype(np.int64)
+    cell = (rows[:, FRAME] * size[1] + rows[:, CLASS]).astype(np.int64)
     order = np.argsort(cell, kind="stable")
     rows, cell = rows[order], cell[order]
-    counts = np.bincount(cell, minlength=n_frames * n_classes)
+    counts = np.bincount(cell, minlength=size[0] * size[1])
     directions = directions_of(rows, angles, None if vectors is None else vectors[order])
     return Cells(rows, cell, counts, np.cumsum(counts) - counts, directions)
 
@@ -124,24 +120,31 @@ def match(reference: Cells, estimate: Cells, angles: str) -> Pairs:
     """Pairs the sources of each cell, as many as the fewer ones, at the least total angle."""
     both = np.flatnonzero((reference.counts > 0) & (estimate.counts > 0))
     n_ref, n_est = reference.counts[both], estimate.counts[both]
+    single = (n_ref == 1) & (n_est == 1)  # most cells, by far
+    row, column = reference.first[both[single]], estimate.first[both[single]]
+    angle = angle_deg(reference.directions[row], estimate.directions[column], angles)
+    found = [(row, column, angle)]
     shape = n_ref * (int(n_est.max(initial=0)) + 1) + n_est  # one number for each pair of numbers
-    found = []
-    for number in np.flatnonzero(np.bincount(shape)):
+    shape[single] = 0
+    for number in np.flatnonzero(np.bincount(shape)[1:]) + 1:
         chosen = np.flatnonzero(shape == number)
-        cells, size = both[chosen], (n_ref[chosen[0]], n_est[chosen[0]])
-        rows = reference.first[cells][:, None] + np.arange(size[0])  # (n, R)
-        columns = estimate.first[cells][:, None] + np.arange(size[1])  # (n, E)
-        left = reference.directions[rows][:, :, None]
-        right = estimate.directions[columns][:, None]
-        costs = angle_deg(left, right, angles)  # (n, R, E)
-        problem = np.arange(len(costs))[:, None]
-        row, column = assign(costs)  # (n, min(R, E)) each
-        found.append((rows[problem, row], columns[problem, column], costs[problem, row, column]))
-    if not found:
-        return Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
-    return Pairs(
-        *(np.concatenate([each.ravel() for each in part]) for part in zip(*found, strict=True))
-    )
+        size = n_ref[chosen[0]], n_est[chosen[0]]
+        found.append(_match_alike(reference, estimate, both[chosen], size, angles))
+    return Pairs(*map(np.concatenate, zip(*found, strict=True)))
+
+
+def _match_alike(
+    reference: Cells, estimate: Cells, cells: np.ndarray, size: tuple[int, int], angles: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, columns and angles of the pairs of cells with the same numbers of sources."""
+    rows = reference.first[cells][:, None] + np.arange(size[0])  # (n, R)
+    columns = estimate.first[cells][:, None] + np.arange(size[1])  # (n, E)
+    left, right = reference.directions[rows][:, :, None], estimate.directions[columns][:, None]
+    costs = angle_deg(left, right, angles)  # (n, R, E)
+    problem = np.arange(len(costs))[:, None]
+    row, column = assign(costs)  # (n, min(R, E)) each
+    found = rows[problem, row], columns[problem, column], costs[problem, row, column]
+    return found[0].ravel(), found[1].ravel(), found[2].ravel()
 
 
 def assign(costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

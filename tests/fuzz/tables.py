@@ -10,6 +10,7 @@ import yaml
 from hypothesis import strategies as st
 
 from common.audio.formats import is_sound
+from common.errors import DataError
 from common.io.files import is_file_name
 from common.io.tables import number_hint, parse_table, read_text, to_number, to_numbers
 from common.simulation.own_recordings import find_own_recordings
@@ -19,6 +20,7 @@ from sed_task4.score import ScoringConfig, score_files
 from sed_task4.segmentation import dataset as segmentation
 from sed_task4.submission import CLIPS
 from sed_task4.submission import read_submission as read_task4_submission
+from seld.csv_formats import FORMATS, parse_rows_and_vectors, read_rows
 from seld.dataset import COLUMNS, DatasetConfig, find_recordings, read_labels
 from seld.recording_list import LIST_NAME, read_list
 from seld.score import score_folder
@@ -165,6 +167,42 @@ def _submission(folder: Path) -> None:
     if not set(text) & set('"\t;'):
         lines = [line.strip(" ,") for line in text.splitlines() if line.strip()]
         assert rows.tolist() == [[float(int(part)) for part in line.split(",")] for line in lines]
+
+
+YEAR_ROWS = {  # by number of columns: polar, Cartesian, with distances, stereo
+    "metadata2020": [["0", "2", "1", "-30", "10"], ["17", "0", "2", "170", "-20"]],
+    "metadata2023": [["0", "2", "1", "-30", "10", "150"], ["17", "0", "2", "170", "-20", "235"]],
+    "submission2024": [["0", "2", "0", "0.5", "-0.2", "0.1", "1.5"]] * 2,
+    "stereo2025": [["0", "2", "1", "-30", "150", "1"], ["17", "0", "2", "170", "235", "0"]],
+}
+
+
+def _year_rows(folder: Path) -> None:
+    """Reads a file as each format: it is refused, or its rows can be used and read again."""
+    problems = []
+    for name, declared in FORMATS.items():
+        try:
+            rows = read_rows(folder / "a.csv", name, SELD.n_classes)
+        except DataError as problem:
+            problems.append(problem)
+            continue
+        assert rows.shape[1:] == (7,) and np.isfinite(rows[:, :4]).all()
+        assert np.isin(rows[:, 1], range(SELD.n_classes)).all() and (rows[:, 0] >= 0).all()
+        assert not (rows[:, 5] < 0).any() and (np.abs(rows[:, 2]) <= 360).all()
+        _, vectors = parse_rows_and_vectors((folder / "a.csv").read_text("utf-8-sig"), name)
+        assert (vectors is not None) == declared.is_cartesian
+    if len(problems) == len(FORMATS):
+        raise problems[0]
+
+
+def _year_files() -> st.SearchStrategy[bytes]:
+    def damaged(name: str) -> st.SearchStrategy[bytes]:
+        header, rows = list(FORMATS[name].columns), YEAR_ROWS[name]
+        return damaged_table(
+            *((header, rows) if FORMATS[name].header else (rows[0], rows[1:])), ","
+        )
+
+    return st.sampled_from(sorted(YEAR_ROWS)).flatmap(damaged)
 
 
 def _seld_scores(folder: Path) -> None:
@@ -352,6 +390,7 @@ TARGETS = [
     Target(
         "seld-submission", _named("a.csv", _seld_submission), _submission, weight=25, examples=60
     ),
+    Target("seld-years", _named("a.csv", _year_files), _year_rows, weight=25, examples=60),
     Target(
         "seld-scores",
         _seld_score_cases,
