@@ -13,6 +13,7 @@ from tests.golden import (
     networks,
     segmentation,
     segmentation_scores,
+    seld_year_features,
     two_stage,
     two_stage_features,
 )
@@ -27,6 +28,7 @@ CASES: dict[str, Callable[[Arrays, dict], dict[str, object]]] = {
     **networks.CASES,
     **segmentation.CASES,
     **segmentation_scores.CASES,
+    **seld_year_features.CASES,
     **two_stage.CASES,
     **two_stage_features.CASES,
 }
