@@ -537,6 +537,10 @@ class FeatureConfig(FeatureSettings):
         """The same for microphones."""
         return audio_tables if self.on_device else self.entry.microphone_swaps
 
+    def packed_channels(self, channels: int) -> int:
+        """First channels of interleaved features, of recordings with `channels`; 0: not packed."""
+        return channels if self.interleaved_channels else 0
+
     def rate_hz(self, recorded_hz: int) -> int:
         """Sample rate of the audio that features are computed from."""
         return self.sample_rate_hz or recorded_hz

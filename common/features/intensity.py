@@ -123,6 +123,6 @@ def linear_bands(sample_rate_hz: int, n_fft: int, from_hz: float) -> np.ndarray:
     for band in range(n_wide):
         first = 1 + single + band * _AVERAGED
         part = filters[first : first + _AVERAGED, single + band]
-        part[:] = 1 / _AVERAGED
+        part[:] = 1 / len(part)
     filters.flags.writeable = False
     return filters

@@ -107,10 +107,71 @@ def salsa_mel_features(inputs: Arrays, settings: dict) -> dict[str, object]:
     }
 
 
+def all_classes(doa: np.ndarray) -> np.ndarray:
+    """x, y, z of all classes (T, 3K) as vectors (T, K, 3)."""
+    return np.moveaxis(doa.reshape(len(doa), 3, -1), 1, 2)
+
+
+def seld_channel_swap(inputs: Arrays, settings: dict) -> dict[str, object]:
+    from common.data.augmentation import shift_bands
+    from seld.augmentation import (
+        audio_tables,
+        foa_transforms_of_axes,
+        gcc_tables,
+        logmel_intensity_tables,
+        microphone_transforms,
+        phase_difference_tables,
+        signed_axes,
+    )
+
+    def moved(name: str, transforms: Any) -> dict[str, object]:
+        features = inputs[f"{name}__x"].transpose(1, 2, 0)  # (T, F, C)
+        vectors, rows = all_classes(inputs["y_doa"]), range(len(transforms))
+        x = [channels_first(transforms.apply_to_features(features, row)) for row in rows]
+        doa = [np.moveaxis(transforms.apply_to_vectors(vectors, row), 2, 1) for row in rows]
+        flat = [each.reshape(len(each), -1) for each in doa]  # (T, 3K)
+        return {f"{name}__x_out": np.stack(x), f"{name}__y_doa_out": np.stack(flat)}
+
+    orders = {0: (0, 1, 2), 1: (1, 0, 2)}  # swap x and y
+    axes = [signed_axes(orders[bits[0]], (-1.0) ** bits[1:]) for bits in inputs["foa__bits"]]
+    outputs = moved(
+        "foa",
+        foa_transforms_of_axes(
+            lambda *audio: logmel_intensity_tables(*audio, axes=(1, 2, 3)), np.stack(axes)
+        ),
+    )
+    swaps = np.array([[0, 2, 1, 3], [3, 1, 2, 0], [1, 0, 3, 2]])
+    for name, tables in (("mic", phase_difference_tables), ("gcc", gcc_tables)):
+        permutations = []
+        for bits in inputs[f"{name}__bits"]:
+            permutation = np.arange(4)
+            for swap in swaps[bits > 0]:
+                permutation = permutation[swap]
+            permutations.append(permutation)
+        options = {"lag_reversal": "published", "permutations": np.array(permutations)}
+        outputs |= moved(name, microphone_transforms(tables, **options))
+    for kind in (16, 48):
+        axes = [signed_axes(row[:3], row[3:]) for row in inputs[f"wave{kind}__perm_and_signs"]]
+        transforms = foa_transforms_of_axes(audio_tables, np.stack(axes))
+        rows = range(len(transforms))
+        wave, doa = inputs["wave__wave"].T[:, None], inputs["wave__doa"]  # (S, 1, 4)
+        waves = [transforms.apply_to_features(wave, row)[:, 0].T for row in rows]
+        outputs[f"wave{kind}__wave_out"] = np.stack(waves)
+        vectors = [transforms.apply_to_vectors(doa, row) for row in rows]
+        outputs[f"wave{kind}__doa_out"] = np.stack(vectors)
+    shifted = []
+    for up, bins in inputs["shift__up_and_bins"]:
+        batch = inputs["shift__x"].transpose(1, 2, 0)[None]  # (1, T, F, C)
+        by = np.array([bins if up else -bins], np.int32)
+        shifted.append(channels_first(np.asarray(shift_bands(batch, by))[0]))
+    return outputs | {"shift__x_out": np.stack(shifted)}
+
+
 CASES = {f"seld{year}_features": baseline_features(year) for year in range(2020, 2025)} | {
     "seld2022_salsalite": seld2022_salsalite,
     "seld2025_features": seld2025_features,
     "ein_features": ein_features,
     "salsa_features": salsa_features,
     "salsa_mel_features": salsa_mel_features,
+    "seld_channel_swap": seld_channel_swap,
 }
