@@ -174,7 +174,7 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
         stores: Sequence[FeatureStore],
         folder: Path,
     ) -> keras.Model:
-        task, features = self.task, self.task.features
+        task = self.task
         augmented = task.training.augmentation == "foa_rotation"
         transforms = self._transforms() if augmented else None
         data = stage_data(
@@ -185,7 +185,7 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
             task.pipeline,
             task.seed,
             task.training,
-            ModelInput(self.frontend, features.interleaved_channels, transforms),
+            ModelInput(self.frontend, self._packed_channels, transforms),
         )
         earlier = EarlierOutputs(before, lambda: data.sets.current.values())
         n_frames: dict[str, int] = {}
@@ -212,7 +212,11 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
         """Mean and standard deviation (F, C) of the fold's training features."""
         train, features = Selection.among(stores, fold.train), self.task.features
         groups = None if features.scaler_splits == "all" else train.groups
-        return train.store.statistics(groups, features.interleaved_channels)
+        return train.store.statistics(groups, self._packed_channels)
+
+    @property
+    def _packed_channels(self) -> int:
+        return self.task.features.packed_channels(self.task.dataset.channels)
 
     def _start(self, stage: Stage, before: Sequence[TrainedStage]) -> keras.Model | None:
         """Model whose weights a stage starts from: an earlier stage's, or one from a file."""
@@ -228,7 +232,7 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
         stage, _ = trained[-1]
         task = self.task
         padding = mean if task.pipeline.padding == "mean" else None
-        inputs = ModelInput(self.frontend, task.features.interleaved_channels)
+        inputs = ModelInput(self.frontend, self._packed_channels)
         sequence_format = inputs.sequence_format(stage, padding)
         stream = evaluation_stream(test, sequence_format, task.pipeline)
         scored = []

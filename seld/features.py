@@ -5,18 +5,33 @@
 - `logmel`: log-mel spectra.
 - `logmel_gcc`: log-mel spectra and cross-correlations (GCC-PHAT) of all pairs of channels, as in
   the published two-stage systems.
+
+Those of the DCASE baselines and of other systems from 2020 on:
+
+- `logmel_intensity_2020`, `_2021`, `_2022`: log-mel spectra and intensity vectors, normalised bin
+  by bin, each year by another rule; 2023 and 2024 are as 2022.
+- `logmel_gcc_2020`: log-mel spectra and GCC-PHAT of one transform, 2020 to 2024.
+- `salsa_lite_2022`: SALSA-Lite as in the baselines of 2022 to 2024.
+- `logmel_2025`: log-mel spectra of stereo recordings.
+- `einv2`: log-mel spectra and intensity vectors of EINV2. It divides 16-bit samples by 32767 and
+  not 32768; the 0.0003 dB are left out here.
+- `salsa_foa`, `salsa_mic`, `salsa_lite`, `salsa_ipd`: SALSA's features, see
+  `common.features.salsa`; `melspeciv`, `linspeciv`, `melspecgcc`, `linspecgcc`: its baselines.
 """
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from common.audio.files import fit_length, resample
 from common.errors import ConfigError
-from common.features import spectral
+from common.features import salsa, spectral
+from common.features.channel_transforms import Tables
+from common.features.intensity import XYZ, YZX, BinNorm, levels_and_intensity, linear_bands
 from common.features.kinds import (
     MEL_BANDS,
     FeatureKind,
@@ -25,9 +40,18 @@ from common.features.kinds import (
     level_titles,
     mel_bands_per_channel,
 )
+from common.features.levels import limit_range
 from common.features.settings import FeatureSettings, as_frontend
 from common.features.spectral import frames_in
-from seld.augmentation import Tables, audio_tables, logmel_intensity_tables, magnitude_phase_tables
+from common.settings.stft import Edges
+from seld.augmentation import (
+    audio_tables,
+    gcc_tables,
+    level_tables,
+    logmel_intensity_tables,
+    magnitude_phase_tables,
+    phase_difference_tables,
+)
 
 _TWO_STAGE = {
     "sample_rate_hz": 32000,
@@ -37,6 +61,29 @@ _TWO_STAGE = {
     "n_mels": 96,
     "label_rule": "two_stage",
 }
+_BASELINE = {
+    "sample_rate_hz": 24000,
+    "window_s": 0.04,
+    "hop_s": 0.02,
+    "n_fft": 1024,
+    "n_mels": 64,
+    "fmin_hz": 0.0,
+}
+_EINV2 = {**_BASELINE, "window_s": 1024 / 24000, "hop_s": 0.025, "n_mels": 256, "fmin_hz": 20.0}
+_SALSA = {
+    "sample_rate_hz": 24000,
+    "window_s": 512 / 24000,
+    "hop_s": 0.0125,
+    "n_fft": 512,
+    "n_mels": 128,
+}
+_LINEAR = ("fmax_spectra_hz",)
+_BINS = ("fmin_doa_hz", "fmax_doa_hz", "fmax_spectra_hz")
+# Settings that only kinds which name them take.
+_OF_KINDS = (
+    *("top_db", "edges", "fmin_doa_hz", "fmax_doa_hz", "fmax_spectra_hz"),
+    *("published_phase_range", "wrap_around"),
+)
 
 
 def _magnitude_phase_titles(names: Sequence[str]) -> list[str]:
@@ -68,6 +115,128 @@ def _logmel_gcc_titles(names: Sequence[str]) -> list[str]:
     return [*level_titles(names), *(f"GCC-PHAT of {a} and {b}, lag" for a, b in pairs)]
 
 
+def _gcc_of_one_transform(
+    audio: np.ndarray, sizes: FeatureSizes, n_frames: int, dtype: str
+) -> np.ndarray:
+    gcc = sizes.n_fft, dtype, sizes.window_samples
+    return spectral.logmel_gcc(audio, sizes.filters, sizes, n_frames, *gcc)
+
+
+def _gcc_of_twice_the_size(
+    audio: np.ndarray, sizes: FeatureSizes, n_frames: int, dtype: str, linear: bool = False
+) -> np.ndarray:
+    filters = _linear_filters(sizes) if linear else sizes.filters
+    gcc = 2 * sizes.n_fft, dtype, sizes.window_samples
+    return spectral.logmel_gcc(audio, filters, sizes, n_frames, *gcc)
+
+
+def _linear_filters(sizes: FeatureSizes) -> np.ndarray:
+    return linear_bands(sizes.sample_rate_hz, sizes.n_fft, sizes.fmax_spectra_hz)
+
+
+def _intensity_of_bins(
+    audio: np.ndarray,
+    sizes: FeatureSizes,
+    n_frames: int,
+    dtype: str,
+    rule: BinNorm,
+    linear: bool = False,
+) -> np.ndarray:
+    filters = _linear_filters(sizes) if linear else sizes.filters
+    return levels_and_intensity(audio, filters, sizes, n_frames, rule, dtype)
+
+
+def _intensity_kind(name: str, rule: BinNorm, linear: bool = False, **fields: Any) -> FeatureKind:
+    """Log spectra of Ambisonics, and intensities normalised bin by bin."""
+    letters = ["xyz"[XYZ.index(channel)] for channel in rule.axes]
+
+    def shape(sizes: FeatureSizes) -> tuple[int, int]:
+        return (_linear_filters(sizes).shape[1] if linear else sizes.n_mels), 7
+
+    def device(layer: Any, samples: Any) -> Any:
+        filters = _linear_filters(layer.frontend) if linear else layer.frontend.filters
+        return layer.levels_and_intensity(samples, filters, rule)
+
+    return FeatureKind(
+        name=name,
+        shape=shape,
+        compute=partial(_intensity_of_bins, rule=rule, linear=linear),
+        device=device,
+        titles=lambda names: [*level_titles(names), *(f"intensity along {a}" for a in letters)],
+        audio_format="foa",
+        audio_channels=4,
+        channel_swaps=partial(logmel_intensity_tables, axes=rule.axes),
+        **fields,
+    )
+
+
+def _phase_titles(names: Sequence[str], unit: str = "path difference / m") -> list[str]:
+    return [*level_titles(names), *(f"{name} against {names[0]}, {unit}" for name in names[1:])]
+
+
+def _phase_kind(name: str, unit: salsa.PhaseUnit, **fields: Any) -> FeatureKind:
+    """Log spectra of microphones, and phases against the first of them."""
+    label = {"metres": "path difference / m", "half_turns": "phase / pi"}[unit]
+
+    def compute(audio: np.ndarray, sizes: FeatureSizes, n_frames: int, dtype: str) -> np.ndarray:
+        return salsa.phase_differences(audio, sizes, n_frames, unit, dtype)
+
+    return FeatureKind(
+        name=name,
+        shape=lambda sizes: (salsa.BinRange.of(sizes).n_spectra, 2 * sizes.channels - 1),
+        compute=compute,
+        device=lambda layer, samples: layer.phase_differences(samples, unit),
+        titles=partial(_phase_titles, unit=label),
+        audio_format="mic",
+        microphone_swaps=phase_difference_tables,
+        settings=(*_BINS, "published_phase_range"),
+        **fields,
+    )
+
+
+def _salsa_kind(audio_format: str, fmax_doa_hz: float, **fields: Any) -> FeatureKind:
+    """SALSA of Ambisonics or of microphones; not on the device, where it would need a loop."""
+
+    def compute(audio: np.ndarray, sizes: FeatureSizes, n_frames: int, dtype: str) -> np.ndarray:
+        return salsa.salsa(audio, sizes, n_frames, audio_format, dtype)
+
+    return FeatureKind(
+        name=f"salsa_{audio_format}",
+        shape=lambda sizes: (_linear_filters(sizes).shape[1], 2 * sizes.channels - 1),
+        compute=compute,
+        audio_format=audio_format,
+        defaults={**_SALSA, "fmax_doa_hz": fmax_doa_hz},
+        settings=(*_BINS, "wrap_around"),
+        counts_the_end=True,
+        neighbours=salsa.NEIGHBOURS,
+        is_local=False,
+        **fields,
+    )
+
+
+def _gcc_kind(name: str, compute: Callable[..., np.ndarray], **fields: Any) -> FeatureKind:
+    """Log spectra, and cross-correlations whose window is that of the spectra."""
+    fields.setdefault("shape", _mel_bands_and_pairs)
+    return FeatureKind(
+        name=name,
+        compute=compute,
+        titles=_logmel_gcc_titles,
+        has_lags=True,
+        microphone_swaps=gcc_tables,
+        **fields,
+    )
+
+
+def _mel_bands_and_pairs(sizes: FeatureSizes) -> tuple[int, int]:
+    return sizes.n_mels, sizes.channels * (sizes.channels + 1) // 2
+
+
+_BASELINE_2020: dict[str, Any] = {
+    "defaults": {**_BASELINE, "top_db": 80.0},
+    "settings": (*MEL_BANDS, "top_db"),
+    "peak": "channel",
+}
+
 KINDS = feature_kinds(
     FeatureKind(
         name="magnitude_phase",
@@ -80,6 +249,7 @@ KINDS = feature_kinds(
         dtype="float16",
         can_interleave=True,
         channel_swaps=magnitude_phase_tables,
+        microphone_swaps=magnitude_phase_tables,
     ),
     FeatureKind(
         name="logmel_intensity",
@@ -98,10 +268,11 @@ KINDS = feature_kinds(
         device=lambda layer, samples: layer.log_mel(samples),
         defaults=_TWO_STAGE,
         counts_the_end=True,
+        microphone_swaps=level_tables,
     ),
     FeatureKind(
         name="logmel_gcc",
-        shape=lambda sizes: (sizes.n_mels, sizes.channels * (sizes.channels + 1) // 2),
+        shape=_mel_bands_and_pairs,
         compute=_logmel_gcc,
         device=lambda layer, samples: layer.logmel_gcc(samples),
         titles=_logmel_gcc_titles,
@@ -109,6 +280,83 @@ KINDS = feature_kinds(
         settings=(*MEL_BANDS, "gcc_n_fft"),
         counts_the_end=True,
         has_lags=True,
+        microphone_swaps=gcc_tables,
+    ),
+    _intensity_kind(
+        "logmel_intensity_2020", BinNorm("length", XYZ), can_interleave=True, **_BASELINE_2020
+    ),
+    _intensity_kind("logmel_intensity_2021", BinNorm("half_energy", XYZ), **_BASELINE_2020),
+    _intensity_kind("logmel_intensity_2022", BinNorm("energy", YZX), **_BASELINE_2020),
+    _gcc_kind(
+        "logmel_gcc_2020",
+        _gcc_of_one_transform,
+        device=lambda layer, samples: layer.logmel_gcc(
+            samples, layer.frontend.n_fft, layer.frontend.window_samples
+        ),
+        lags_n_fft=lambda sizes: sizes.n_fft,
+        can_interleave=True,
+        **_BASELINE_2020,
+    ),
+    _phase_kind("salsa_lite_2022", "metres", defaults=_BASELINE),
+    FeatureKind(
+        name="logmel_2025",
+        shape=mel_bands_per_channel,
+        compute=_logmel,
+        device=lambda layer, samples: layer.log_mel(samples),
+        defaults={**_BASELINE, "top_db": 80.0, "edges": "zeros"},
+        settings=(*MEL_BANDS, "top_db", "edges"),
+        peak="all",
+        counts_the_end=True,
+    ),
+    _intensity_kind(
+        "einv2", BinNorm("length", YZX, floor=1.2e-7), defaults=_EINV2, counts_the_end=True
+    ),
+    _salsa_kind(
+        "foa",
+        9000.0,
+        audio_channels=4,
+        titles=lambda names: [*level_titles(names), *(f"eigenvector along {a}" for a in "yzx")],
+        channel_swaps=partial(logmel_intensity_tables, axes=YZX),
+    ),
+    _salsa_kind("mic", 4000.0, titles=_phase_titles, microphone_swaps=phase_difference_tables),
+    _phase_kind("salsa_lite", "metres", defaults=_SALSA, counts_the_end=True),
+    _phase_kind("salsa_ipd", "half_turns", defaults=_SALSA, counts_the_end=True),
+    _intensity_kind("melspeciv", BinNorm("length", YZX), defaults=_SALSA, counts_the_end=True),
+    _intensity_kind(
+        "linspeciv",
+        BinNorm("length", YZX),
+        linear=True,
+        defaults=_SALSA,
+        settings=_LINEAR,
+        counts_the_end=True,
+    ),
+    _gcc_kind(
+        "melspecgcc",
+        _gcc_of_twice_the_size,
+        device=lambda layer, samples: layer.logmel_gcc(
+            samples, 2 * layer.frontend.n_fft, layer.frontend.window_samples
+        ),
+        lags_n_fft=lambda sizes: 2 * sizes.n_fft,
+        defaults=_SALSA,
+        counts_the_end=True,
+    ),
+    _gcc_kind(
+        "linspecgcc",
+        partial(_gcc_of_twice_the_size, linear=True),
+        shape=lambda sizes: (
+            _linear_filters(sizes).shape[1],
+            sizes.channels * (sizes.channels + 1) // 2,
+        ),
+        device=lambda layer, samples: layer.logmel_gcc(
+            samples,
+            2 * layer.frontend.n_fft,
+            layer.frontend.window_samples,
+            _linear_filters(layer.frontend),
+        ),
+        lags_n_fft=lambda sizes: 2 * sizes.n_fft,
+        defaults=_SALSA,
+        settings=_LINEAR,
+        counts_the_end=True,
     ),
 )
 
@@ -122,7 +370,11 @@ class FeatureConfig(FeatureSettings):
         "magnitude_phase",
         description="Kind of features. magnitude_phase: as in SELDnet; logmel_intensity: log-mel"
         " spectra and intensity vectors, of Ambisonics only; logmel: log-mel spectra; logmel_gcc:"
-        " log-mel spectra and cross-correlations of microphones.",
+        " log-mel spectra and cross-correlations of microphones. As in the DCASE baselines:"
+        " logmel_intensity_2020, logmel_intensity_2021, logmel_intensity_2022 (to 2024),"
+        " logmel_gcc_2020 (to 2024), salsa_lite_2022 (to 2024), logmel_2025 of stereo. einv2: as in"
+        " EINV2. salsa_foa, salsa_mic, salsa_lite, salsa_ipd: as in SALSA, with its baselines"
+        " melspeciv, linspeciv, melspecgcc, linspecgcc.",
     )
     sample_rate_hz: int | None = Field(
         None,
@@ -160,6 +412,44 @@ class FeatureConfig(FeatureSettings):
         gt=0,
         description="Upper edge of the highest mel band in Hz; null: half the sample rate.",
     )
+    top_db: float | None = Field(
+        None,
+        gt=0,
+        description="Range of levels in dB below the peak of the recording; null: no limit but -100"
+        " dB. Peak of each channel, for logmel_2025 of both. Features then depend on the whole"
+        " recording: extraction only, and streams use the peak so far. Default of the baselines of"
+        " 2020 to 2025 with mel bands: 80.",
+    )
+    edges: Edges = Field(
+        "reflect",
+        description="Samples before and after a recording. reflect: its mirror image; zeros:"
+        " silence, the default of logmel_2025 and for it alone.",
+    )
+    fmin_doa_hz: float = Field(
+        50.0, ge=0, description="Lowest frequency of salsa_foa, salsa_mic, salsa_lite, salsa_ipd."
+    )
+    fmax_doa_hz: float = Field(
+        2000.0,
+        gt=0,
+        description="Frequency from which on the spatial features of salsa_lite, salsa_ipd,"
+        " salsa_mic (default: 4000) and salsa_foa (9000) are zero.",
+    )
+    fmax_spectra_hz: float = Field(
+        9000.0,
+        gt=0,
+        description="Frequency at which the spectra of salsa_lite and salsa_ipd end, and from which"
+        " on those of salsa_foa, salsa_mic, linspeciv and linspecgcc are averaged over 8 bins.",
+    )
+    published_phase_range: bool = Field(
+        False,
+        description="Quirk of the published salsa_lite and salsa_ipd: phases reach beyond"
+        " `fmax_doa_hz` by as many bins as there are below `fmin_doa_hz`.",
+    )
+    wrap_around: bool = Field(
+        False,
+        description="Quirk of the published SALSA: the first and last frames of salsa_foa and"
+        " salsa_mic include frames of the other end of the recording; false: reflected ones.",
+    )
     dtype: Literal["float16", "float32"] | None = Field(
         None,
         description="Type of features in shards; null: float16 for magnitude_phase, float32 for"
@@ -167,8 +457,8 @@ class FeatureConfig(FeatureSettings):
     )
     interleaved_channels: bool = Field(
         False,
-        description="Quirk of the published SELDnet: neighbouring bins packed into channels, for"
-        " magnitude_phase only.",
+        description="Quirk of the published SELDnet of 2019 and 2020: neighbouring bins packed into"
+        " channels, for magnitude_phase, logmel_intensity_2020 and logmel_gcc_2020 only.",
     )
     scaler_splits: Literal["train", "all"] = Field(
         "train",
@@ -192,11 +482,39 @@ class FeatureConfig(FeatureSettings):
             raise ValueError(
                 f"`interleaved_channels` belongs to {kinds}. Received: kind {self.kind}."
             )
-        if self.entry.has_lags and self.n_mels > self.gcc_n_fft:
+        if "gcc_n_fft" in self.entry.settings and self.n_mels > self.gcc_n_fft:
             raise ValueError(
                 "`n_mels`, which is also the number of lags, must not exceed `gcc_n_fft`. "
                 f"Received: {self.n_mels} > {self.gcc_n_fft}."
             )
+        if self.entry.has_lags and self.n_mels > self.n_fft and "n_mels" in self.entry.settings:
+            raise ValueError(
+                "`n_mels`, which is also the number of lags, must not exceed `n_fft`. "
+                f"Received: {self.n_mels} > {self.n_fft}."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _settings_belong_to_the_kind(self) -> "FeatureConfig":
+        fields = type(self).model_fields
+        for name in _OF_KINDS:
+            if name not in self.entry.settings and getattr(self, name) != fields[name].default:
+                kinds = " or ".join(each for each, kind in KINDS.items() if name in kind.settings)
+                raise ValueError(f"`{name}` belongs to {kinds}. Received: kind {self.kind}.")
+        if "fmax_doa_hz" in self.entry.settings:
+            doa_hz, highest_hz = (self.fmin_doa_hz, self.fmax_doa_hz), self.fmax_spectra_hz
+            if not doa_hz[0] < doa_hz[1] <= highest_hz:
+                raise ValueError(
+                    "Expected: `fmin_doa_hz` < `fmax_doa_hz` <= `fmax_spectra_hz`. Received:"
+                    f" {doa_hz[0]:g}, {doa_hz[1]:g}, {highest_hz:g}."
+                )
+        if self.on_device and self.top_db is not None:
+            raise ValueError(
+                "`frontend: device` computes sequences, whose peak is not that of the recording."
+                f" Expected: `top_db: null`, or `frontend: extraction`. Received: {self.top_db:g}."
+            )
+        return self
+
         return self
 
     @property
@@ -214,9 +532,28 @@ class FeatureConfig(FeatureSettings):
         """Tables of swapped channels of the model's input; None: its channels cannot be swapped."""
         return audio_tables if self.on_device else self.entry.channel_swaps
 
+    @property
+    def microphone_swaps(self) -> Callable[[np.ndarray, np.ndarray], Tables] | None:
+        """The same for microphones."""
+        return audio_tables if self.on_device else self.entry.microphone_swaps
+
+    def packed_channels(self, channels: int) -> int:
+        """First channels of interleaved features, of recordings with `channels`; 0: not packed."""
+        return channels if self.interleaved_channels else 0
+
     def rate_hz(self, recorded_hz: int) -> int:
         """Sample rate of the audio that features are computed from."""
         return self.sample_rate_hz or recorded_hz
+
+    def check(self, recorded_hz: int) -> None:
+        """Compares the sizes with the sample rate of the recordings, as for all families."""
+        super().check(recorded_hz)
+        rate_hz = self.rate_hz(recorded_hz)
+        if "fmax_spectra_hz" in self.entry.settings and self.fmax_spectra_hz > rate_hz / 2:
+            raise ConfigError(
+                f"The spectra reach {self.fmax_spectra_hz:g} Hz. Expected: at most half the sample"
+                f" rate, {rate_hz / 2:g} Hz. Set `features.fmax_spectra_hz` or the sample rate."
+            )
 
     def content(self) -> dict[str, object]:
         """Settings that the stored numbers depend on."""
@@ -262,7 +599,8 @@ def extract_features(
         that count the end. Channels of magnitude_phase: all magnitudes, then all phases in radians;
         of logmel_intensity: W, Y, Z, X in dB, then intensity x, y, z; of logmel: all channels in
         dB; of logmel_gcc: the same, then the correlations of pairs (0, 1), (0, 2) ... (1, 2) ...,
-        see `spectral.gcc_phat`.
+        see `spectral.gcc_phat`. Those of the other kinds: `common.features.intensity` and
+        `common.features.salsa`.
 
     Raises:
         ConfigError: window, hop length or mel bands do not fit the sample rate, or the audio has
@@ -313,4 +651,6 @@ def compute_features(
     n_frames = features.entry.n_frames(len(audio), sizes)
     if duration_s is not None and not features.counts_the_end:
         n_frames = frames_in(duration_s, features.hop_s)
-    return features.entry.compute(audio, sizes, n_frames, dtype or features.stored_dtype)
+    entry = features.entry
+    computed = entry.compute(audio, sizes, n_frames, dtype or features.stored_dtype)
+    return limit_range(computed, audio.shape[1], features.top_db, entry.peak == "all")

@@ -90,8 +90,8 @@ class SeldPredictor(Predictor["TrackDecoder"]):
 
     def prepare(self, features: np.ndarray) -> np.ndarray:
         """Converts features (T, F, C) to the inputs of the models."""
-        interleaved = self.task.features.interleaved_channels
-        return spectral.interleave_channels(features) if interleaved else features
+        packed = self.task.features.packed_channels(self.channels)
+        return spectral.interleave_channels(features, packed) if packed else features
 
     def new_decoder(self) -> "TrackDecoder":
         """A decoder of one recording."""

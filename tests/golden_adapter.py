@@ -13,6 +13,7 @@ from tests.golden import (
     networks,
     segmentation,
     segmentation_scores,
+    seld_year_features,
     seld_year_networks,
     seld_year_scores,
     seld_year_targets,
@@ -33,6 +34,7 @@ CASES: dict[str, Callable[[Arrays, dict], dict[str, object]]] = {
     **segmentation_scores.CASES,
     **seld_year_targets.CASES,
     **seld_year_networks.CASES,
+    **seld_year_features.CASES,
     **two_stage.CASES,
     **two_stage_features.CASES,
 }

@@ -251,14 +251,18 @@ class FeatureStore:
         return found
 
     def statistics(
-        self, groups: Iterable[Any] | None = None, interleaved_channels: bool = False, ddof: int = 0
+        self,
+        groups: Iterable[Any] | None = None,
+        interleaved_channels: bool | int = False,
+        ddof: int = 0,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the features of some groups, merged in sorted order.
 
         Args:
             groups: the groups of the training examples; None: all.
             interleaved_channels: order the channels as
-                `common.features.spectral.interleave_channels` does.
+                `common.features.spectral.interleave_channels` does; a number is that of the
+                first channels there.
             ddof: see `RunningStatistics.mean_std`.
 
         Returns:
@@ -282,7 +286,8 @@ class FeatureStore:
             merged.merge(part)
         mean, std = merged.mean_std(ddof)
         if interleaved_channels:
-            return interleave_channels(mean), interleave_channels(std)
+            n_first = None if interleaved_channels is True else interleaved_channels
+            return interleave_channels(mean, n_first), interleave_channels(std, n_first)
         return mean, std
 
     def selected(self, groups: Iterable[Any] | None = None) -> list[ShardEntry]:

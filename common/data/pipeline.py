@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.augmentation import BatchFinisher, interleave
+from common.data.augmentation import BatchFinisher, FeatureChanges, interleave
 from common.data.cutter import INSIDE, SequenceCutter
 from common.data.made_targets import MadeTargets, made_for_recording
 from common.data.passes import Batching, BufferedPasses, Passes, shuffled_passes, with_checksums
@@ -59,6 +59,7 @@ def train_stream(
     first_pass: int = 0,
     transforms: ChannelTransforms | None = None,
     world: World = SINGLE,
+    changes: FeatureChanges | None = None,
 ) -> tf.data.Dataset:
     """Streams shuffled batches endlessly, pass after pass.
 
@@ -73,6 +74,7 @@ def train_stream(
         first_pass: number of the first pass.
         transforms: rotations and reflections, one of which is drawn for each sequence.
         world: rank among processes that train together.
+        changes: shifts of bands and cutouts, drawn for each sequence after the transforms.
 
     Returns:
         Endless dataset of features (B, T, F, C), or audio (B, (T + context_frames) * hop, C), and
@@ -91,7 +93,7 @@ def train_stream(
         )
     cutter = SequenceCutter(selection.schema, sequence_format, pipeline)
     source = ShardSource(selection, sequence_format.context_frames, world)
-    finish = BatchFinisher(cutter, sequence_format, transforms, seed, world)
+    finish = BatchFinisher(cutter, sequence_format, transforms, seed, world, changes)
     if pipeline.cache and _fits_in_memory(source.paths):
         one_pass, read = _cached_passes(source, cutter, pipeline, seed)
     else:
@@ -144,6 +146,8 @@ def evaluation_stream(
     # Shards that TensorFlow could not read raise their error here.
     _known_and_frames(source, cutter, source.find(wanted))
 
+    packed = sequence_format.interleaved_channels
+
     def element(*records: tf.Tensor) -> dict:
         arrays = source.parse(records, wanted)
         frames, length = source.n_frames(arrays), tf.constant(pipeline.sequence_frames)
@@ -155,7 +159,7 @@ def evaluation_stream(
         kept = {EVENTS: arrays[EVENTS]} if EVENTS in arrays else {}
         return kept | {
             "name": arrays["name"],
-            "features": interleave(features) if sequence_format.interleaved_channels else features,
+            "features": interleave(features, packed) if packed else features,
             "targets": cutter.targets_of(sequences),
             "labelled": arrays[LABELLED] > 0 if LABELLED in arrays else tf.constant(True),
             "frames": frames,

@@ -43,7 +43,8 @@ class SequenceFormat:
         targets: by output of the model, the arrays (T, K) that are concatenated, e.g. `activity`,
             `azimuth_deg`; or arrays (K,) of whole recordings, e.g. `tags`.
         target_stride: frames that the model pools into one, labelled as the middle one.
-        interleaved_channels: order the channels as the published SELDnet did.
+        interleaved_channels: order the channels as the published SELDnet did; a number is that of
+            the first channels, see `common.features.spectral.interleave_channels`.
         padding: features (F, C) of frames outside a recording, e.g. the mean, which standardisation
             turns into zeros; None: the last frame is repeated.
         context_frames: pieces of audio that a sequence needs beyond its frames, see
@@ -56,7 +57,7 @@ class SequenceFormat:
 
     targets: Mapping[str, Sequence[str]]
     target_stride: int = 1
-    interleaved_channels: bool = False
+    interleaved_channels: bool | int = False
     padding: np.ndarray | None = None
     context_frames: int = 0
     event_targets: EventTargets | None = None

@@ -2,11 +2,12 @@
 
 A record then holds `audio`, int16 (T + context, hop, C): the samples of all frames in pieces of one
 hop length, so that frames t to t + n are pieces t to t + n + context, for any FFT size. Edges are
-reflected as in `common.features.spectral`. Features of a minute of four channels take 49 MB or 23
+extended as in `common.features.spectral`. Features of a minute of four channels take 49 MB or 23
 MB, its audio 23 MB or 15 MB.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -27,8 +28,14 @@ class Frontend(FeatureSizes):
 
     @property
     def longest(self) -> int:
-        """Samples of a frame: the largest FFT size."""
-        return max(self.n_fft, self.gcc_n_fft) if self.entry.has_lags else self.n_fft
+        """Samples that a frame depends on: the largest FFT size, and neighbouring frames."""
+        n_fft = max(self.n_fft, self.entry.lags_n_fft(self)) if self.entry.has_lags else self.n_fft
+        return n_fft + 2 * self.entry.neighbours * self.hop_samples
+
+    @property
+    def is_local(self) -> bool:
+        """True if frames depend on nothing but `longest` samples of the recording."""
+        return self.entry.is_local and self.top_db is None
 
     @property
     def context_frames(self) -> int:
@@ -48,11 +55,12 @@ class Frontend(FeatureSizes):
             n_frames: frames of its features, T.
 
         Returns:
-            int16 (T + context_frames, hop_samples, C); digital silence beyond the reflected edges.
+            int16 (T + context_frames, hop_samples, C); digital silence beyond the edges.
         """
         half = self.longest // 2 if self.entry.is_centred else 0
         needed = (n_frames + self.context_frames) * self.hop_samples
-        samples = np.pad(to_int16(audio), ((half, half), (0, 0)), mode="reflect")[:needed]
+        mode: Any = "reflect" if self.edges == "reflect" else "constant"
+        samples = np.pad(to_int16(audio), ((half, half), (0, 0)), mode=mode)[:needed]
         filled = np.pad(samples, ((0, needed - len(samples)), (0, 0)))
         return filled.reshape(-1, self.hop_samples, audio.shape[1])
 

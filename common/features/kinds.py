@@ -6,12 +6,13 @@ one more entry there: settings, extraction, training, prediction, figures and re
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from common.errors import ConfigError
 from common.family import families, load
+from common.features.channel_transforms import Tables
 from common.features.spectral import mel_filters
 from common.settings.stft import Stft, Window
 
@@ -33,6 +34,12 @@ class FeatureSizes(Stft):
         fmax_hz: upper edge of the highest mel band; None: half the sample rate.
         gcc_n_fft: FFT size and Hann window length of cross-correlations.
         interleaved_channels: see `common.features.spectral.interleave_channels`.
+        top_db: see `common.features.levels.limit_range`; None: levels are not limited.
+        fmin_doa_hz: lowest frequency of spatial features bin by bin.
+        fmax_doa_hz: frequency from which on they are zero.
+        fmax_spectra_hz: frequency at which linear spectra end, or from which on they are averaged.
+        published_phase_range: see `common.features.salsa.BinRange`.
+        wrap_around: see `common.features.salsa.salsa`.
     """
 
     kind: str
@@ -43,6 +50,12 @@ class FeatureSizes(Stft):
     fmax_hz: float | None = None
     gcc_n_fft: int = 2048
     interleaved_channels: bool = False
+    top_db: float | None = None
+    fmin_doa_hz: float = 50.0
+    fmax_doa_hz: float = 2000.0
+    fmax_spectra_hz: float = 9000.0
+    published_phase_range: bool = False
+    wrap_around: bool = False
 
     @property
     def filters(self) -> np.ndarray:
@@ -88,15 +101,22 @@ class FeatureKind:
             whole windows count.
         counts_the_end: True: the frame centred on the end of a recording counts too, and short
             recordings stay short; False: they are padded with silence.
-        has_lags: True: bands are also lags of cross-correlations, of transforms of `gcc_n_fft`.
+        has_lags: True: bands are also lags of cross-correlations.
+        lags_n_fft: FFT size of the cross-correlations, from the sizes.
+        peak: channels among which the peak counts that `top_db` refers to: "channel", each for
+            itself, or "all" together; None: the setting does not apply.
+        neighbours: frames on either side that a frame depends on besides its own samples.
+        is_local: False: frames depend on all earlier ones, so that a stream, which computes blocks,
+            differs from a whole recording.
         can_interleave: True: the setting `interleaved_channels` applies.
         is_for_masks: True: masks over the bands can separate sounds.
         ddof: divisor of the variance is the number of frames minus this.
         audio_format: the one `dataset.format` with which the kind works; None: any.
         audio_channels: the one number of channels with which it works; None: any.
-        channel_swaps: tables of swapped channels for augmentation: from (R, C) source channels and
-            signs of the audio to permutation, sign and shift in radians, (R, C') each, and True for
-            phases, (C',), of the features. None: the features do not contain the signs of channels.
+        channel_swaps: tables of swapped channels of Ambisonics for augmentation: from (R, C) source
+            channels and signs of the audio to `common.features.channel_transforms.Tables` of the
+            features. None: the features do not contain the signs of channels.
+        microphone_swaps: the same for microphones, whose channels are only reordered.
     """
 
     name: str
@@ -113,12 +133,17 @@ class FeatureKind:
     is_centred: bool = True
     counts_the_end: bool = False
     has_lags: bool = False
+    lags_n_fft: Callable[[FeatureSizes], int] = lambda sizes: sizes.gcc_n_fft
+    peak: Literal["channel", "all"] | None = None
+    neighbours: int = 0
+    is_local: bool = True
     can_interleave: bool = False
     is_for_masks: bool = False
     ddof: int = 0
     audio_format: str | None = None
     audio_channels: int | None = None
-    channel_swaps: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, ...]] | None = None
+    channel_swaps: Callable[[np.ndarray, np.ndarray], Tables] | None = None
+    microphone_swaps: Callable[[np.ndarray, np.ndarray], Tables] | None = None
 
     def __post_init__(self) -> None:
         for part in ("shape", "compute", "titles", "level_db"):

@@ -1,8 +1,8 @@
 """Spectra and cross-correlations of multichannel recordings, in float32.
 
 The short-time Fourier transform (STFT) works on blocks of frames that fit the processor's cache.
-Frame t is centred on sample `t * hop_samples`; edges are reflected, as in the published SELD
-features (librosa's default before 0.10).
+Frame t is centred on sample `t * hop_samples`; edges are reflected, as in most published SELD
+features (librosa's default before 0.10), or zeros (its default since then), as `Stft.edges` says.
 """
 
 import itertools
@@ -14,7 +14,7 @@ import numpy as np
 import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 
-from common.settings.stft import Stft, Window
+from common.settings.stft import Edges, Stft, Window
 
 _BLOCK_FRAMES = 32  # x 4 channels x 2048 samples are 1 MB, which fits the second-level cache
 POWER_FLOOR = 1e-10  # -100 dB
@@ -90,7 +90,9 @@ def stft_blocks(
         weights = np.repeat(weights, n_channels)
     for start in range(0, n_frames, _BLOCK_FRAMES):
         block = slice(start, min(start + _BLOCK_FRAMES, n_frames))
-        samples = _reflected(audio, start * hop - n_fft // 2, (block.stop - 1) * hop + n_fft // 2)
+        samples = _extended(
+            audio, start * hop - n_fft // 2, (block.stop - 1) * hop + n_fft // 2, sizes.edges
+        )
         if channels_last:  # all channels in one row, so that a window is one piece of memory
             flat = np.ascontiguousarray(samples, dtype).ravel()
             frames = sliding_window_view(flat, n_fft * n_channels)[:: hop * n_channels]
@@ -102,10 +104,13 @@ def stft_blocks(
             yield block, scipy.fft.rfft(frames * weights, axis=-1)
 
 
-def _reflected(audio: np.ndarray, first: int, end: int) -> np.ndarray:
+def _extended(audio: np.ndarray, first: int, end: int, edges: Edges) -> np.ndarray:
     """Samples `first` ... `end - 1` of audio (S, C), reflected at both ends as often as needed."""
     if first >= 0 and end <= len(audio):
         return audio[first:end]
+    if edges == "zeros":
+        before, after = max(-first, 0), max(end - len(audio), 0)
+        return np.pad(audio[max(first, 0) : end], ((before, after), (0, 0)))
     period = max(2 * (len(audio) - 1), 1)  # one sample repeats itself
     index = np.arange(first, end) % period
     return audio[np.minimum(index, period - index)]
@@ -333,6 +338,7 @@ def logmel_gcc(
     n_frames: int | None = None,
     gcc_n_fft: int = 2048,
     dtype: str = "float32",
+    gcc_window_samples: int | None = None,
 ) -> np.ndarray:
     """Log-mel spectra of all channels, and cross-correlations (GCC-PHAT) of all channel pairs.
 
@@ -343,8 +349,9 @@ def logmel_gcc(
         audio: float (S, C).
         filters: float32 (n_fft // 2 + 1, bands), see `mel_filters`.
         sizes: see `stft_blocks`, as `n_frames`.
-        gcc_n_fft: FFT size and Hann window length for the correlations, even, at least `bands`.
+        gcc_n_fft: FFT size for the correlations, even, at least `bands`.
         dtype: type of the result.
+        gcc_window_samples: Hann window length for the correlations; None: `gcc_n_fft`.
 
     Returns:
         (T, bands, C + C (C - 1) / 2): dB, then the correlations of `gcc_phat`.
@@ -356,8 +363,11 @@ def logmel_gcc(
     n_channels, n_bands = audio.shape[1], filters.shape[1]
     n_frames = n_frames_of(audio, sizes) if n_frames is None else n_frames
     features = np.empty((n_frames, n_bands, n_channels * (n_channels + 1) // 2), dtype)
-    shared = sizes.window_samples == sizes.n_fft == gcc_n_fft and sizes.window == "hann"
-    of_pairs = Stft(gcc_n_fft, gcc_n_fft, sizes.hop_samples)
+    window_samples = gcc_window_samples or gcc_n_fft
+    of_pairs = Stft(window_samples, gcc_n_fft, sizes.hop_samples, edges=sizes.edges)
+    shared = of_pairs == Stft(
+        sizes.window_samples, sizes.n_fft, sizes.hop_samples, sizes.window, sizes.edges
+    )
     spectra_of_pairs = None if shared else stft_blocks(audio, of_pairs, n_frames)
     for block, spectra in stft_blocks(audio, sizes, n_frames):
         features[block, :, :n_channels] = decibels(_power(spectra) @ filters).transpose(1, 2, 0)
@@ -446,21 +456,25 @@ def _pair_phases(
     return cosine, sine
 
 
-def interleave_channels(features: np.ndarray) -> np.ndarray:
-    """Packs neighbouring bins into channels, a quirk of the published SELDnet.
+def interleave_channels(features: np.ndarray, n_first: int | None = None) -> np.ndarray:
+    """Packs neighbouring bins into channels, a quirk of the published SELDnet of 2019 and 2020.
 
-    The published code wrote all magnitudes of a frame before all phases and read the numbers as
-    (bins, channels): the upper half of the rows are magnitudes, two bins in each, the lower phases.
+    The published code of 2019 wrote all magnitudes of a frame before all phases and read the
+    numbers as (bins, channels): the upper half of the rows are magnitudes, two bins in each, the
+    lower phases. That of 2020 did the same with log-mel spectra and what follows them.
 
     Args:
-        features: (..., F, 2C), C magnitudes then C phases, F even.
+        features: (..., F, C'), the first `n_first` channels of one sort, then those of the other.
+        n_first: number of channels of the audio; None: half of C'.
 
     Returns:
-        The same numbers, (..., F, 2C).
+        The same numbers, (..., F, C').
     """
     *leading, n_bins, n_channels = features.shape
-    halves = features.reshape(*leading, n_bins, 2, n_channels // 2)
-    return np.moveaxis(halves, -2, -3).reshape(features.shape)
+    n_first = n_channels // 2 if n_first is None else n_first
+    sorts = features[..., :n_first], features[..., n_first:]
+    flat = [sort.reshape(*leading, n_bins * sort.shape[-1]) for sort in sorts]
+    return np.concatenate(flat, axis=-1).reshape(features.shape)
 
 
 def _power(spectra: np.ndarray) -> np.ndarray:

@@ -11,6 +11,8 @@ import numpy as np
 from common.audio.files import FULL_SCALE
 from common.features import spectral
 from common.features.frontend import AUDIO, Frontend
+from common.features.intensity import SHARES, BinNorm
+from common.features.salsa import BinRange, PhaseUnit, phase_scale
 from common.models.layers import PACKAGE
 
 FRONTEND = "frontend"  # name of the layer in trained models
@@ -91,6 +93,35 @@ class AudioFeatures(keras.layers.Layer):
         short = spectral.analysis_window(sizes.window_samples, sizes.window_samples, sizes.window)
         return np.pad(short, (0, sizes.n_fft - sizes.window_samples))
 
+    def levels_and_intensity(self, samples: Any, filters: np.ndarray, rule: BinNorm) -> Any:
+        """Spectra in dB and intensities of bins, see `intensity.levels_and_intensity`."""
+        ops = keras.ops
+        real, imag = self.spectra(samples)
+        power = real**2 + imag**2  # (B, 4, T, F)
+        x, y = (_channels(part, list(rule.axes)) for part in (real, imag))
+        intensity = real[:, :1] * x + imag[:, :1] * y  # (B, 3, T, F)
+        if rule.norm == "length":
+            norm = ops.sqrt(ops.sum(intensity**2, axis=1, keepdims=True))
+        else:
+            of_w, of_others = SHARES[rule.norm]
+            others = ops.sum(power[:, 1:], axis=1, keepdims=True)
+            norm = of_w * power[:, :1] + of_others * others
+        intensity = ops.matmul(intensity / (norm + rule.floor), filters)
+        return ops.concatenate([decibels(ops.matmul(power, filters)), intensity], axis=1)
+
+    def phase_differences(self, samples: Any, unit: PhaseUnit) -> Any:
+        """Spectra in dB and phases against the first microphone, see `salsa.phase_differences`."""
+        ops, bins = keras.ops, BinRange.of(self.frontend)
+        real, imag = self.spectra(samples)
+        levels = decibels((real**2 + imag**2)[..., bins.lower : bins.cutoff])
+        a, b = (part[..., bins.spatial] for part in (real, imag))  # (B, C, T, bins)
+        first = a[:, :1], b[:, :1]
+        cosine = a[:, 1:] * first[0] + b[:, 1:] * first[1]
+        sine = b[:, 1:] * first[0] - a[:, 1:] * first[1]
+        phases = ops.arctan2(sine, cosine) * phase_scale(self.frontend, unit, bins.spatial)
+        above = ((0, 0), (0, 0), (0, 0), (0, bins.n_spectra - bins.n_spatial))
+        return ops.concatenate([levels, ops.pad(phases, above)], axis=1)
+
     def mel_bands(self, spectrum: Any) -> Any:
         """Sums values (..., F) of bins to mel bands."""
         return keras.ops.matmul(spectrum, self.frontend.filters)
@@ -117,12 +148,20 @@ class AudioFeatures(keras.layers.Layer):
         intensity = intensity / ops.maximum(scale, float(np.finfo(np.float32).tiny))
         return ops.concatenate([decibels(energy), ops.clip(intensity, -1.0, 1.0)], axis=1)
 
-    def logmel_gcc(self, samples: Any) -> Any:
-        """Mel spectra in dB and cross-correlations, see `spectral.logmel_gcc`."""
-        sizes = self.frontend
-        window = spectral.analysis_window(sizes.gcc_n_fft, sizes.gcc_n_fft)
-        lags = gcc_phat(*self.spectra(samples, window), sizes.n_mels)
-        return keras.ops.concatenate([self.log_mel(samples), lags], axis=1)
+    def logmel_gcc(
+        self,
+        samples: Any,
+        gcc_n_fft: int | None = None,
+        gcc_window_samples: int | None = None,
+        filters: np.ndarray | None = None,
+    ) -> Any:
+        """Spectra in dB and cross-correlations, see `spectral.logmel_gcc`; default: mel bands."""
+        sizes, ops = self.frontend, keras.ops
+        n_fft, filters = gcc_n_fft or sizes.gcc_n_fft, sizes.filters if filters is None else filters
+        window = spectral.analysis_window(gcc_window_samples or n_fft, n_fft)
+        lags = gcc_phat(*self.spectra(samples, window), filters.shape[1])
+        real, imag = self.spectra(samples)
+        return ops.concatenate([decibels(ops.matmul(real**2 + imag**2, filters)), lags], axis=1)
 
     def log_magnitude_mel(self, samples: Any) -> Any:
         """Natural logarithm of magnitudes in mel bands, see `spectral.log_magnitude_mel`."""
@@ -137,11 +176,14 @@ class AudioFeatures(keras.layers.Layer):
         return keras.ops.log(self.mel_bands(density) + floor)
 
     def _interleaved(self, features: Any) -> Any:
-        """`common.features.spectral.interleave_channels` for (B, T, F, 2C)."""
-        ops, (n_bins, n_channels) = keras.ops, self.frontend.bands_channels
-        shape = ops.shape(features)
-        halves = ops.reshape(features, (shape[0], shape[1], n_bins, 2, n_channels // 2))
-        return ops.reshape(ops.transpose(halves, (0, 1, 3, 2, 4)), shape)
+        """`common.features.spectral.interleave_channels` for (B, T, F, C')."""
+        ops, n_first = keras.ops, self.frontend.channels
+        batch, frames, *bands_channels = ops.shape(features)
+        flat = [
+            ops.reshape(part, (batch, frames, bands_channels[0] * part.shape[-1]))
+            for part in (features[..., :n_first], features[..., n_first:])
+        ]
+        return ops.reshape(ops.concatenate(flat, axis=-1), (batch, frames, *bands_channels))
 
 
 def features_of(record: Mapping[str, np.ndarray], frontend: Frontend | None) -> np.ndarray:

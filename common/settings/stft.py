@@ -9,6 +9,7 @@ from common.errors import ConfigError
 from common.settings.section import Section
 
 Window = Literal["hann", "hann_symmetric", "hamming", "hamming_symmetric"]
+Edges = Literal["reflect", "zeros"]
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,14 @@ class Stft:
         n_fft: FFT size, even.
         hop_samples: hop length.
         window: window function, see `common.features.spectral.analysis_window`.
+        edges: samples before and after a recording: its mirror image, or digital silence.
     """
 
     window_samples: int
     n_fft: int
     hop_samples: int
     window: Window = "hann"
+    edges: Edges = "reflect"
 
 
 class StftConfig(Section):

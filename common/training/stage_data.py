@@ -28,13 +28,13 @@ class ModelInput:
 
     Attributes:
         frontend: features that the model computes from audio; None: it takes stored features.
-        interleaved_channels: order the channels as the published SELDnet did; a frontend does it
-            by itself.
+        interleaved_channels: order the channels as the published SELDnet did, see
+            `common.data.sequences.SequenceFormat`; a frontend does it by itself.
         transforms: augmentation of the training sequences, one row of it drawn for each.
     """
 
     frontend: Frontend | None = None
-    interleaved_channels: bool = False
+    interleaved_channels: bool | int = False
     transforms: ChannelTransforms | None = None
 
     def sequence_format(self, stage: Stage, padding: np.ndarray | None = None) -> SequenceFormat:

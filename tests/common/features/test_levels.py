@@ -1,0 +1,50 @@
+"""The range of levels against librosa, and in blocks."""
+
+import librosa
+import numpy as np
+import pytest
+
+from common.features.levels import RunningPeak, limit_range
+
+
+def levels(frames=40, dtype=np.float32):
+    """Levels (T, F, 2) over 160 dB, and one channel of other features."""
+    rng = np.random.default_rng(0)
+    return rng.uniform(-120, 40, (frames, 6, 3)).astype(dtype)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_the_range_is_that_of_librosa(together):
+    features = levels()
+    power = 10 ** (features[..., :2].astype(np.float64) / 10)
+    options = {"amin": 1e-20, "top_db": 80.0}
+    if together:
+        expected = librosa.power_to_db(power, **options)
+    else:
+        of_channels = [librosa.power_to_db(power[..., c], **options) for c in range(2)]
+        expected = np.stack(of_channels, axis=-1)
+    received = limit_range(features.copy(), 2, 80.0, together)
+    np.testing.assert_allclose(received[..., :2], expected, atol=1e-3)
+    np.testing.assert_array_equal(received[..., 2], features[..., 2])
+
+
+def test_without_a_range_nothing_changes():
+    features = levels()
+    assert limit_range(features, 2, None) is features
+    np.testing.assert_array_equal(features, levels())
+
+
+def test_blocks_after_the_peak_are_as_of_the_whole():
+    features = levels()
+    features[3, 0, :2] = 60.0
+    whole, peak = limit_range(features.copy(), 2, 80.0), RunningPeak(80.0)
+    blocks = np.concatenate([peak.limit(part, 2) for part in np.split(features.copy(), 10)])
+    np.testing.assert_array_equal(blocks, whole)  # the peak is in the first block
+
+
+def test_a_floor_rises_with_the_peak_so_far():
+    peak, quiet = RunningPeak(20.0), np.full((1, 1, 1), -90.0)
+    assert peak.limit(np.array([[[-60.0], [-90.0]]]), 1)[0, 1, 0] == -80.0
+    assert peak.limit(np.array([[[0.0]]]), 1).item() == 0.0
+    assert peak.limit(quiet, 1).item() == -20.0
+    assert peak.limit(quiet[:0], 1).size == 0
