@@ -1,6 +1,8 @@
 """Shoebox rooms: image sources and a diffuse tail."""
 
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
 
 import numpy as np
 
@@ -134,6 +136,59 @@ def image_sources(room: Room, offset_m: np.ndarray, duration_s: float = EARLY_S)
         room.low_reflection_factor**orders / distances_m,
         orders,
     )
+
+
+@dataclass(frozen=True)
+class ImageLattice:
+    """Mirror images of any source in a room: offset from the receiver = shift + sign * source.
+
+    Attributes:
+        shifts_m: (n, 3).
+        signs: 1 or -1 on each axis, (n, 3).
+        orders: number of wall hits, (n,).
+        reach_m: images beyond this distance are left out.
+    """
+
+    shifts_m: np.ndarray
+    signs: np.ndarray
+    orders: np.ndarray
+    reach_m: float
+
+
+@lru_cache(maxsize=16)
+def image_lattice(room: Room, duration_s: float = EARLY_S) -> ImageLattice:
+    """Lists the images whose sound may arrive within `duration_s`, the source itself first."""
+    reach_m = duration_s * SOUND_SPEED_M_S
+    axes = []
+    for size_m, receiver_m in zip(room.size_m, room.receiver_m, strict=True):
+        n = int(np.ceil(reach_m / size_m / 2)) + 1
+        laps = sorted(range(-n, n + 1), key=abs)
+        # After an even number of hits the image is turned as the source, else mirrored.
+        even = [(2.0 * lap * size_m, 1.0, abs(2 * lap)) for lap in laps]
+        odd = [(2 * (lap * size_m - receiver_m), -1.0, abs(2 * lap - 1)) for lap in laps]
+        near = max(receiver_m, size_m - receiver_m)
+        axes.append([each for each in even + odd if abs(each[0]) - near < reach_m])
+    images = np.array(list(product(*axes)))  # (n, 3 axes, 3)
+    return ImageLattice(images[..., 0], images[..., 1], images[..., 2].sum(axis=1), reach_m)
+
+
+def moving_image_sources(room: Room, offset_m: np.ndarray) -> Reflections:
+    """Finds the same images as `image_sources`, in a fixed order and much faster.
+
+    Args:
+        room: the walls and the receiver.
+        offset_m: position of the source against the receiver, (3,), inside the room.
+
+    Returns:
+        The direct sound first, then the reflections within 80 ms.
+    """
+    lattice = image_lattice(room)
+    offsets_m = lattice.shifts_m + lattice.signs * offset_m  # (n, 3)
+    distances_m = np.sqrt(np.einsum("nk,nk->n", offsets_m, offsets_m))
+    near = np.flatnonzero(distances_m < lattice.reach_m)
+    offsets_m, distances_m, orders = offsets_m[near], distances_m[near], lattice.orders[near]
+    amplitudes = room.low_reflection_factor**orders / distances_m
+    return Reflections(offsets_m / distances_m[:, None], distances_m, amplitudes, orders)
 
 
 def diffuse_tail(
