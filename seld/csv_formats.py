@@ -16,6 +16,7 @@ import numpy as np
 from common.errors import ConfigError, DataError
 from common.io.files import write_text
 from common.io.tables import number_hint, read_text, split_row, to_number
+from seld.geometry import cartesian_to_spherical, spherical_to_cartesian
 from seld.rows import (
     AZIMUTH,
     CLASS,
@@ -183,18 +184,13 @@ def parse_rows_and_vectors(
 
 def angles_of_vectors(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Azimuths and elevations (n,) in degrees of vectors (n, 3) of any length; 0, 0 of length 0."""
-    x, y, z = np.asarray(vectors, np.float64).T
-    azimuth_deg = np.arctan2(y, x) * 180.0 / np.pi
-    return azimuth_deg, np.arctan2(z, np.sqrt(x**2 + y**2)) * 180.0 / np.pi
+    azimuth_rad, elevation_rad, _ = cartesian_to_spherical(vectors)
+    return np.degrees(azimuth_rad), np.degrees(elevation_rad)
 
 
 def vectors_of_angles(azimuth_deg: np.ndarray, elevation_deg: np.ndarray) -> np.ndarray:
     """Unit vectors (n, 3) of directions in degrees."""
-    azimuth, elevation = np.radians(azimuth_deg), np.radians(elevation_deg)
-    across = np.cos(elevation)
-    return np.stack(
-        [across * np.cos(azimuth), across * np.sin(azimuth), np.sin(elevation)], axis=-1
-    )
+    return spherical_to_cartesian(np.radians(azimuth_deg), np.radians(elevation_deg))
 
 
 def write_rows(
