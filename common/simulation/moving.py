@@ -17,7 +17,7 @@ from scipy import fft
 from scipy.ndimage import map_coordinates
 
 from common.simulation.receivers import SOUND_SPEED_M_S
-from common.simulation.renderer import FilterTable, render_impulse_responses
+from common.simulation.renderer import FilterTable, convolve, render_impulse_responses
 from common.simulation.rooms import Reflections
 from common.simulation.trajectories import Trajectory
 
@@ -58,15 +58,17 @@ class MovingResponses:
         n_fft = fft.next_fast_len(2 * hop + n_taps - 1, real=True)
         spectra = fft.rfft(frames * window, n_fft)  # (points, bins)
         n_wet = len(padded) + max(n_taps, self.late.shape[1])
-        for early, late in zip(self.early.transpose(1, 0, 2), self.late, strict=True):
+        tails = convolve(sound, self.late)
+        for early in self.early.transpose(1, 0, 2):
             wet = np.zeros(hop + n_wet + n_fft, np.float32)
             # Channel by channel: rounding in one must not depend on the others.
-            for start, part in enumerate(fft.irfft(fft.rfft(early, n_fft) * spectra, n_fft)):
+            products = fft.rfft(early, n_fft)
+            products *= spectra
+            for start, part in enumerate(fft.irfft(products, n_fft, overwrite_x=True)):
                 wet[start * hop : start * hop + n_fft] += part
             wet = wet[hop : hop + n_wet]
-            if self.late.shape[1]:
-                tail = _convolved(sound, late)
-                wet[: len(tail)] += tail[: len(wet)]
+            tail = next(tails)
+            wet[: len(tail)] += tail[: len(wet)]
             yield wet
 
     def _delayed(self, dry: np.ndarray) -> np.ndarray:
@@ -81,12 +83,6 @@ class MovingResponses:
         change_s = _delays_s(self.trajectory, knots_s + start_s) - start_s
         source = (times_s - np.interp(times_s, knots_s, change_s)) * rate_hz
         return map_coordinates(dry, [source], np.float32, SPLINE_ORDER, mode="constant")
-
-
-def _convolved(sound: np.ndarray, response: np.ndarray) -> np.ndarray:
-    n = len(sound) + len(response) - 1
-    n_fft = fft.next_fast_len(n, real=True)
-    return fft.irfft(fft.rfft(sound, n_fft) * fft.rfft(response, n_fft), n_fft)[:n]
 
 
 def _delays_s(trajectory: Trajectory, times_s: np.ndarray) -> np.ndarray:
@@ -130,7 +126,7 @@ def moving_responses(
     )
     for place, response in zip(stacked, rendered, strict=True):
         place[:, : response.shape[1]] = response
-    tail = np.zeros((len(stacked[0]), 0), np.float32)
+    tail = np.zeros((table.receiver.n_channels, 1), np.float32)
     if late is not None and len(late.orders):
         tail = render_impulse_responses(late, table)
     return MovingResponses(trajectory, table.rate_hz, hop_samples, stacked, tail)

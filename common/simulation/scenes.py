@@ -1,13 +1,13 @@
 """Scenes: layers of events in time, and their mixture with the ambience of the room."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from scipy import fft
 
 from common.simulation.moving import MovingResponses
+from common.simulation.renderer import convolve
 from common.simulation.sounds.synthesis import rms
 
 Event = TypeVar("Event")
@@ -98,24 +98,13 @@ def _add_sound(mixture: np.ndarray, sound: SceneSound) -> float:
     if isinstance(responses, MovingResponses):
         channels = responses.convolve(dry)
     else:
-        channels = _convolve(dry, responses)
+        channels = convolve(dry, responses)
     power = 0.0
     for number, (channel, wet) in enumerate(zip(mixture, channels, strict=True)):
         if number == 0:
             power = float(np.mean(np.square(wet[: len(sound.dry)], dtype=np.float64)))
         _add_clipped(channel, wet, sound.onset_sample)
     return power
-
-
-def _convolve(dry: np.ndarray, responses: np.ndarray) -> Iterator[np.ndarray]:
-    """Convolves a sound with the response of each channel."""
-    n_wet = len(dry) + responses.shape[1] - 1
-    n_fft = fft.next_fast_len(n_wet, real=True)
-    spectrum = fft.rfft(dry, n_fft)
-    for response in responses:
-        product = fft.rfft(response, n_fft)
-        product *= spectrum
-        yield fft.irfft(product, n_fft, overwrite_x=True)[:n_wet]
 
 
 def _add_clipped(channel: np.ndarray, wet: np.ndarray, start: int) -> None:

@@ -26,7 +26,13 @@ from common.simulation.receivers import (
     unit_vectors,
 )
 from common.simulation.renderer import FILTER_DELAY, build_filter_table, render_impulse_responses
-from common.simulation.rooms import Room, diffuse_tail, image_sources, moving_image_sources
+from common.simulation.rooms import (
+    Room,
+    diffuse_tail,
+    image_sources,
+    moving_image_sources,
+    reverberation,
+)
 from common.simulation.scenes import SceneSound, fit_duration, mix_scene
 from common.simulation.sound_bank import (
     SoundBank,
@@ -263,17 +269,17 @@ def _responses(event: PlannedEvent, room_number: int, context: RenderContext) ->
 def _moving(
     trajectory: Trajectory, event: PlannedEvent, room_number: int, context: RenderContext
 ) -> MovingResponses:
-    """Computes the responses along a path; the tail is that of its middle."""
+    """Computes the responses along a path; reverberation is that of its middle."""
     (room, _), settings = ROOMS[room_number], context.settings
     labels = (f"{value:.9g}" for value in (*trajectory.start_m, *trajectory.heading))
     stream = random_stream(settings.seed, settings.version, "moving tail", room.name, *labels)
     middle_m = trajectory.positions_m(np.array([event.duration_s / 2]))[0]
-    tail = diffuse_tail(room, moving_image_sources(room, middle_m), stream)
+    late = reverberation(room, middle_m, stream)
     table = build_filter_table(
         room if settings.wall_colour else None, context.receiver, context.rate_hz
     )
     reflect = partial(moving_image_sources, room)
-    return moving_responses(trajectory, event.duration_s, reflect, tail, table)
+    return moving_responses(trajectory, event.duration_s, reflect, late, table)
 
 
 def write_recording(entry: Slot | RecordingPlan, context: RenderContext) -> float:

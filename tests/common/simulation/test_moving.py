@@ -8,11 +8,13 @@ from common.simulation.moving import hop_s, moving_responses
 from common.simulation.receivers import Receiver, SphericalArray
 from common.simulation.renderer import FILTER_DELAY, build_filter_table, render_impulse_responses
 from common.simulation.rooms import (
+    EARLY_S,
     Reflections,
     Room,
     diffuse_tail,
     image_sources,
     moving_image_sources,
+    reverberation,
 )
 from common.simulation.scenes import SceneSound, mix_scene
 from common.simulation.trajectories import SourceSpace, Trajectory
@@ -108,11 +110,12 @@ def test_a_moving_sine_has_no_clicks(path, channel):
 def test_a_source_that_stands_still_sounds_as_without_movement():
     still = Trajectory("sphere", (1.2, 1.6, 0.0), (0.0, 0.0, 1.0), 1e-9, (-np.inf, np.inf))
     table = build_filter_table(ROOM, Receiver(("foa", "mic"), ARRAY), RATE_HZ)
-    early = moving_image_sources(ROOM, np.array(still.start_m))
+    early = moving_image_sources(ROOM, np.array(still.start_m), EARLY_S)
     tail = diffuse_tail(ROOM, early, np.random.default_rng(0))
+    late = reverberation(ROOM, np.array(still.start_m), np.random.default_rng(0))
     dry = _noise(1.0)
     moving = moving_responses(
-        still, 1.0, lambda position_m: moving_image_sources(ROOM, position_m), tail, table
+        still, 1.0, lambda position_m: moving_image_sources(ROOM, position_m), late, table
     )
     response = render_impulse_responses(early.and_then(tail), table)
     for wet, channel in zip(moving.convolve(dry), response, strict=True):
@@ -123,7 +126,8 @@ def test_a_source_that_stands_still_sounds_as_without_movement():
 def test_images_of_a_moving_source_are_those_of_a_standing_one():
     for offset_m in ([1.0, -2.0, 0.5], [-3.5, 3.2, -1.0], [4.5, 0.1, 1.2]):
         fast, slow = (
-            find(ROOM, np.array(offset_m)) for find in (moving_image_sources, image_sources)
+            find(ROOM, np.array(offset_m), EARLY_S)
+            for find in (moving_image_sources, image_sources)
         )
         assert len(fast.orders) == len(slow.orders)
         assert fast.orders[0] == 0 and fast.distances_m[0] == pytest.approx(
