@@ -400,7 +400,7 @@ def read_lines(
         DataError: a row cannot be used.
     """
     if dataset.is_framewise:
-        rows = read_rows(path, dataset.published.metadata_format, dataset.n_classes)
+        rows = read_rows(path, dataset.published.metadata_format or "", dataset.n_classes)
         return events_of_rows(rows, dataset.label_hop_s), [1] * len(rows)
     return _parse_rows(_read_text(Path(path)), dataset, str(path), notes)
 

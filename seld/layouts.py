@@ -62,8 +62,9 @@ class Layout:
         title: name of the real dataset.
         classes: event classes in the order of their numbers.
         folds: splits of the development set as published.
-        metadata_format: format of its metadata files, see `seld.csv_formats`.
-        submission_format: format of the files that its scorer reads, see `seld.csv_formats`.
+        metadata_format: format of its metadata files, see `seld.csv_formats`; None: events with
+            onset and offset, see `seld.dataset`.
+        submission_format: format of the files that its scorer reads; None: see `seld.submission`.
         formats: audio formats; each has folders such as `foa_dev`.
         sample_rate_hz: sample rate.
         label_hop_s: hop length of the labels in seconds; those of 2019 are onsets and offsets.
@@ -81,8 +82,8 @@ class Layout:
     title: str
     classes: tuple[str, ...]
     folds: tuple[Splits, ...]
-    metadata_format: str
-    submission_format: str
+    metadata_format: str | None
+    submission_format: str | None
     formats: tuple[str, ...] = ("foa", "mic")
     sample_rate_hz: int = 24000
     label_hop_s: float = 0.1
@@ -117,7 +118,7 @@ class Layout:
     @property
     def is_framewise(self) -> bool:
         """True if the metadata has a row for each source and label frame, not for each event."""
-        return self.name != "tau2019"
+        return self.metadata_format is not None
 
     def file_folder(self, kind: str, set_name: str, split: int, site: int = 0) -> Path:
         """Folder of a recording's file below the dataset, e.g. foa_dev/dev-train-sony.
@@ -223,8 +224,8 @@ _LAYOUTS = (
             Splits((1, 2), (4,), (3,)),
             Splits((2, 3), (1,), (4,)),
         ),
-        metadata_format="metadata2019",
-        submission_format="submission2019",
+        metadata_format=None,
+        submission_format=None,
         sample_rate_hz=48000,
         label_hop_s=0.02,
         name_template="split{split}_ir{room}_ov{overlap}_{number}",

@@ -153,7 +153,7 @@ class SubmissionFiles:
         Raises:
             ConfigError: the year's files need a distance, and none is predicted.
         """
-        declared = csv_format(self.layout.submission_format)
+        declared = csv_format(self.layout.submission_format or "")
         if "distance" not in declared.columns or self.has_distance:
             return declared
         if not declared.is_cartesian:

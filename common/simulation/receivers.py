@@ -1,4 +1,4 @@
-"""Receivers of plane waves: first-order ambisonics, and microphones on a rigid sphere."""
+"""Receivers of plane waves: first-order ambisonics, stereo from it, microphones on a sphere."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from scipy.special import eval_legendre, spherical_jn, spherical_yn
 SOUND_SPEED_M_S = 343.0
 MAX_SPHERICAL_ORDER = 30  # enough for a sphere of a few cm up to 24 kHz
 AmbisonicNorm = Literal["n3d", "sn3d"]
-AudioFormat = Literal["foa", "mic"]
+AudioFormat = Literal["foa", "mic", "stereo"]
 
 
 def unit_vectors(azimuth_deg: np.ndarray | float, elevation_deg: np.ndarray | float) -> np.ndarray:
@@ -97,7 +97,7 @@ class Receiver:
     Channel 0 is always W, which sets the levels: a format is the same with or without another.
 
     Attributes:
-        formats: any of foa and mic.
+        formats: any of foa, mic and stereo.
         array: the microphones of the mic format.
         norm: normalisation of the foa format.
     """
@@ -108,8 +108,10 @@ class Receiver:
 
     @property
     def n_dipoles(self) -> int:
-        """Number of channels between W and the microphones: Y, Z, X or none."""
-        return 3 if "foa" in self.formats else 0
+        """Number of channels between W and the microphones: Y, Z, X; Y for stereo; or none."""
+        if "foa" in self.formats:
+            return 3
+        return 1 if "stereo" in self.formats else 0
 
     @property
     def n_microphones(self) -> int:
@@ -121,20 +123,31 @@ class Receiver:
         """Number of channels that are rendered."""
         return 1 + self.n_dipoles + self.n_microphones
 
-    def channels_of(self, audio_format: AudioFormat) -> slice:
-        """Rendered channels of a format."""
-        return slice(0, 4) if audio_format == "foa" else slice(1 + self.n_dipoles, self.n_channels)
+    def signals_of(self, audio_format: AudioFormat, channels: np.ndarray) -> np.ndarray:
+        """Makes the signals of a format from the rendered channels, (channels, samples).
+
+        Stereo is that of two cardioids to the left and the right: (W + Y) / 2 and (W - Y) / 2, Y
+        with the gain of SN3D.
+        """
+        if audio_format == "foa":
+            return channels[:4]
+        if audio_format == "mic":
+            return channels[1 + self.n_dipoles :]
+        middle, side = channels[0], channels[1]
+        if self.norm == "n3d":
+            side = side / np.float32(np.sqrt(3.0))
+        return np.stack([(middle + side) / 2, (middle - side) / 2])
 
 
 def check_formats(formats: Sequence[str]) -> tuple[AudioFormat, ...]:
     """Sorts and deduplicates formats.
 
     Raises:
-        ValueError: a format is neither foa nor mic, or none is given.
+        ValueError: a format is none of foa, mic and stereo, or none is given.
     """
-    known: tuple[AudioFormat, ...] = ("foa", "mic")
+    known: tuple[AudioFormat, ...] = ("foa", "mic", "stereo")
     if not formats or set(formats) - set(known):
         raise ValueError(
-            f"Expected: one or both of the formats foa, mic. Received: {list(formats)}."
+            f"Expected: some of the formats foa, mic, stereo. Received: {list(formats)}."
         )
     return tuple(name for name in known if name in formats)

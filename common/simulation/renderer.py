@@ -4,6 +4,7 @@ The table has one filter per number of wall hits, angle of incidence and phase: 
 absorption, scattering by the sphere and fractional delay, which cost nothing at run time.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -122,6 +123,17 @@ def render_impulse_responses(reflections: Reflections, table: FilterTable) -> np
         for angle in angles.T:
             channels.append(gather(reflections.amplitudes, table.sphere[bins, angle, phases]))
     return np.stack(channels)
+
+
+def convolve(dry: np.ndarray, responses: np.ndarray) -> Iterator[np.ndarray]:
+    """Convolves a sound (samples,) with the response of each channel, (channels, taps)."""
+    n_wet = len(dry) + responses.shape[1] - 1
+    n_fft = fft.next_fast_len(n_wet, real=True)
+    spectrum = fft.rfft(dry, n_fft)
+    for response in responses:
+        product = fft.rfft(response, n_fft)
+        product *= spectrum
+        yield fft.irfft(product, n_fft, overwrite_x=True)[:n_wet]
 
 
 def _nearest_bins(orders: np.ndarray, order_bins: np.ndarray) -> np.ndarray:

@@ -1,12 +1,15 @@
 """Shoebox rooms: image sources and a diffuse tail."""
 
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
 
 import numpy as np
 
 from common.simulation.receivers import SOUND_SPEED_M_S
 
 EARLY_S = 0.08  # image sources up to this delay, random pulses after it
+MOVING_S = 0.05  # reflections up to this delay follow a moving source
 TAIL_LIMIT_S = 0.7
 TAIL_PULSES_PER_S = 3000
 EYRING = 0.161  # s/m, 24 ln(10) / speed of sound
@@ -90,6 +93,11 @@ class Reflections:
         """Time of arrival of each, (n,)."""
         return self.distances_m / SOUND_SPEED_M_S
 
+    def after(self, start_s: float) -> "Reflections":
+        """Selects those that arrive at or after a time."""
+        late = self.delays_s >= start_s
+        return Reflections(*(values[late] for values in vars(self).values()))
+
     def and_then(self, other: "Reflections") -> "Reflections":
         """Joins two groups of reflections."""
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
@@ -134,6 +142,74 @@ def image_sources(room: Room, offset_m: np.ndarray, duration_s: float = EARLY_S)
         room.low_reflection_factor**orders / distances_m,
         orders,
     )
+
+
+@dataclass(frozen=True)
+class ImageLattice:
+    """Mirror images of any source in a room: offset from the receiver = shift + sign * source.
+
+    Attributes:
+        shifts_m: (n, 3).
+        signs: 1 or -1 on each axis, (n, 3).
+        orders: number of wall hits, (n,).
+        reach_m: images beyond this distance are left out.
+    """
+
+    shifts_m: np.ndarray
+    signs: np.ndarray
+    orders: np.ndarray
+    reach_m: float
+
+
+@lru_cache(maxsize=16)
+def image_lattice(room: Room, duration_s: float) -> ImageLattice:
+    """Lists the images whose sound may arrive within `duration_s`, the source itself first."""
+    reach_m = duration_s * SOUND_SPEED_M_S
+    axes = []
+    for size_m, receiver_m in zip(room.size_m, room.receiver_m, strict=True):
+        n = int(np.ceil(reach_m / size_m / 2)) + 1
+        laps = sorted(range(-n, n + 1), key=abs)
+        # After an even number of hits the image is turned as the source, else mirrored.
+        even = [(2.0 * lap * size_m, 1.0, abs(2 * lap)) for lap in laps]
+        odd = [(2 * (lap * size_m - receiver_m), -1.0, abs(2 * lap - 1)) for lap in laps]
+        near = max(receiver_m, size_m - receiver_m)
+        axes.append([each for each in even + odd if abs(each[0]) - near < reach_m])
+    images = np.array(list(product(*axes)))  # (n, 3 axes, 3)
+    return ImageLattice(images[..., 0], images[..., 1], images[..., 2].sum(axis=1), reach_m)
+
+
+def moving_image_sources(
+    room: Room, offset_m: np.ndarray, duration_s: float = MOVING_S
+) -> Reflections:
+    """Finds the same images as `image_sources`, in a fixed order and much faster.
+
+    Args:
+        room: the walls and the receiver.
+        offset_m: position of the source against the receiver, (3,), inside the room.
+        duration_s: later arrivals are left out.
+
+    Returns:
+        The direct sound first, then the reflections.
+    """
+    lattice = image_lattice(room, duration_s)
+    offsets_m = lattice.shifts_m + lattice.signs * offset_m  # (n, 3)
+    distances_m = np.sqrt(np.einsum("nk,nk->n", offsets_m, offsets_m))
+    near = np.flatnonzero(distances_m < lattice.reach_m)
+    offsets_m, distances_m, orders = offsets_m[near], distances_m[near], lattice.orders[near]
+    amplitudes = room.low_reflection_factor**orders / distances_m
+    return Reflections(offsets_m / distances_m[:, None], distances_m, amplitudes, orders)
+
+
+def reverberation(room: Room, offset_m: np.ndarray, rng: np.random.Generator) -> Reflections:
+    """Draws what follows the reflections of `moving_image_sources`: late images and the tail.
+
+    Args:
+        room: the walls and the receiver.
+        offset_m: one position of the moving source, such as the middle of its path, (3,).
+        rng: generator of the tail.
+    """
+    early = moving_image_sources(room, offset_m, EARLY_S)
+    return early.after(MOVING_S).and_then(diffuse_tail(room, early, rng))
 
 
 def diffuse_tail(

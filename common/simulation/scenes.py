@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from scipy import fft
 
+from common.simulation.moving import MovingResponses
+from common.simulation.renderer import convolve
 from common.simulation.sounds.synthesis import rms
 
 Event = TypeVar("Event")
@@ -23,13 +24,13 @@ class SceneSound:
 
     Attributes:
         dry: sound without the room, float32 (samples,).
-        responses: impulse responses, float32 (channels, samples).
+        responses: impulse responses, float32 (channels, samples), or those along a path.
         onset_sample: first sample of the responses in the scene; may be negative.
         gain_db: level against other events; dry sounds are scaled to the same RMS.
     """
 
     dry: np.ndarray
-    responses: np.ndarray
+    responses: np.ndarray | MovingResponses
     onset_sample: int
     gain_db: float
 
@@ -93,14 +94,13 @@ def mix_scene(
 def _add_sound(mixture: np.ndarray, sound: SceneSound) -> float:
     """Adds an event in place; returns its mean power in channel 0 over its dry length."""
     gain = np.float32(10 ** (sound.gain_db / 20) / max(rms(sound.dry), 1e-12))
-    n_wet = len(sound.dry) + sound.responses.shape[1] - 1
-    n_fft = fft.next_fast_len(n_wet, real=True)
-    spectrum = fft.rfft(sound.dry * gain, n_fft)
+    responses, dry = sound.responses, sound.dry * gain
+    if isinstance(responses, MovingResponses):
+        channels = responses.convolve(dry)
+    else:
+        channels = convolve(dry, responses)
     power = 0.0
-    for number, (channel, response) in enumerate(zip(mixture, sound.responses, strict=True)):
-        product = fft.rfft(response, n_fft)
-        product *= spectrum
-        wet = fft.irfft(product, n_fft, overwrite_x=True)[:n_wet]
+    for number, (channel, wet) in enumerate(zip(mixture, channels, strict=True)):
         if number == 0:
             power = float(np.mean(np.square(wet[: len(sound.dry)], dtype=np.float64)))
         _add_clipped(channel, wet, sound.onset_sample)

@@ -13,7 +13,15 @@ from common.audio.formats import is_sound
 from common.errors import DataError
 from common.io.files import atomic_path
 from common.simulation.random_streams import Draw
-from common.simulation.sounds import animals, appliances, impacts, instruments, objects, voices
+from common.simulation.sounds import (
+    animals,
+    appliances,
+    everyday,
+    impacts,
+    instruments,
+    objects,
+    voices,
+)
 from common.simulation.sounds.synthesis import (
     fade_edges,
     limit_crest,
@@ -56,6 +64,21 @@ RECIPES: Mapping[str, SoundRecipe] = {
     "snare_drum": instruments.beat_snare_drum,
     "hi_hat": instruments.beat_hi_hat,
     "tear": instruments.tear_paper,
+    "low_speech": voices.low_speech,
+    "high_speech": voices.high_speech,
+    "low_scream": voices.low_scream,
+    "high_scream": voices.high_scream,
+    "cry": voices.cry,
+    "walk": everyday.walk,
+    "clap": everyday.clap,
+    "crash": everyday.crash,
+    "engine": everyday.run_engine,
+    "fire": everyday.burn,
+    "ring_bell": everyday.ring_bell,
+    "piano": everyday.play_piano,
+    "music": everyday.play_music,
+    "instrument": everyday.play_instrument,
+    "housework": everyday.do_housework,
 }
 MAX_CREST_DB = 18.0
 SILENCE_DB = -40.0  # below the peak; trimmed from the ends of own recordings

@@ -164,7 +164,7 @@ def _dealt_files(
     label: str, paths: Sequence[Path], sets: Mapping[int, str], settings: SourceSettings
 ) -> dict[int, list[Path]]:
     rng = random_stream(settings.seed, settings.version, "deal", label)
-    return dict(enumerate(deal(paths, len(sets), rng)))
+    return dict(zip(sorted(sets), deal(paths, len(sets), rng), strict=True))
 
 
 def _selection(

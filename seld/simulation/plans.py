@@ -9,7 +9,9 @@ import numpy as np
 from common.errors import DataError
 from common.simulation.random_streams import random_stream
 from common.simulation.scenes import draw_layer
+from common.simulation.trajectories import Trajectory
 from seld.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_labels
+from seld.layouts import Layout
 from seld.simulation.settings import SceneSettings
 
 DATASET_NAME = "tau2019"
@@ -36,10 +38,13 @@ class PlannedEvent:
         example: number of the example in the set of the split; None: any that is long enough.
         onset_s: start.
         duration_s: length of the dry sound.
-        azimuth_deg: direction.
+        azimuth_deg: direction; of a moving source, at its start.
         elevation_deg: direction.
         distance_m: distance from the array.
         gain_db: level against the other events.
+        trajectory: path of a moving source; None: it stands still.
+        source: number that tells apart sources of one class at a time: that of the layer.
+        is_labelled: false for an interferer, which is heard but not in the metadata.
     """
 
     class_name: str
@@ -50,6 +55,9 @@ class PlannedEvent:
     elevation_deg: float
     distance_m: float
     gain_db: float
+    trajectory: Trajectory | None = None
+    source: int = 0
+    is_labelled: bool = True
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,7 @@ class RecordingPlan:
         n_samples: length.
         events: events, layer by layer.
         metadata: content of the metadata file.
+        site: number of the place of recording, for the folder.
     """
 
     name: str
@@ -71,6 +80,7 @@ class RecordingPlan:
     n_samples: int
     events: tuple[PlannedEvent, ...]
     metadata: bytes
+    site: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,17 +92,27 @@ class Slot:
         split: 0 is the evaluation set.
         room: number of the room.
         overlap: number of layers.
+        site: number of the place of recording, for the folder.
     """
 
     name: str
     split: int
     room: int
     overlap: int
+    site: int = 0
 
 
 def set_of_split(split: int) -> str:
     """Name of the set that a split belongs to: dev or eval."""
     return "eval" if split == EVALUATION_SPLIT else "dev"
+
+
+def sets_of(layout: Layout) -> dict[int, str]:
+    """Titles of the disjoint sets of sound examples of a layout, by split, as `SETS`."""
+    if not layout.is_framewise:
+        return SETS
+    titles = {split: f"split {split}" for split in layout.splits}
+    return {**titles, EVALUATION_SPLIT: SETS[EVALUATION_SPLIT]}
 
 
 def deal_recordings(
@@ -140,7 +160,8 @@ def recording_stream(
     settings: SceneSettings, split: int, name: str, purpose: str
 ) -> np.random.Generator:
     """Random numbers of one recording for one purpose."""
-    return random_stream(settings.seed, settings.version, DATASET_NAME, split, name, purpose)
+    layout = settings.motion.layout if settings.motion else DATASET_NAME
+    return random_stream(settings.seed, settings.version, layout, split, name, purpose)
 
 
 def plan_recording(
@@ -178,18 +199,30 @@ def _event_drawer(
     """Returns a function from an onset to an event of uniform class, example and position."""
 
     def choose(onset_s: float) -> tuple[PlannedEvent, float]:
-        for class_name in stream.permutation(sorted(durations_s)).tolist():
-            example = int(stream.integers(len(durations_s[class_name])))
-            event_s = durations_s[class_name][example]
-            overlaps = _overlaps(class_name, onset_s, event_s, others)
-            if settings.allow_same_class_overlap or not overlaps:
-                break
+        class_name, example = choose_sound(stream, settings, durations_s, onset_s, others)
+        event_s = durations_s[class_name][example]
         azimuth, elevation, distance = POSITIONS[int(stream.integers(len(POSITIONS)))]
         gain_db = float(stream.uniform(-settings.gain_range_db, settings.gain_range_db))
         place = azimuth, elevation, distance, gain_db
         return PlannedEvent(class_name, example, onset_s, event_s, *place), event_s
 
     return choose
+
+
+def choose_sound(
+    stream: np.random.Generator,
+    settings: SceneSettings,
+    durations_s: Mapping[str, Sequence[float]],
+    onset_s: float,
+    others: Sequence[PlannedEvent],
+) -> tuple[str, int]:
+    """Draws a class and the number of an example, all classes equally likely."""
+    for class_name in stream.permutation(sorted(durations_s)).tolist():
+        example = int(stream.integers(len(durations_s[class_name])))
+        overlaps = _overlaps(class_name, onset_s, durations_s[class_name][example], others)
+        if settings.allow_same_class_overlap or not overlaps:
+            break
+    return class_name, example
 
 
 def _overlaps(

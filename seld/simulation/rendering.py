@@ -15,6 +15,7 @@ from common.runtime.parallel import parallel_map
 from common.settings.parallel import ParallelConfig
 from common.simulation import source_selection
 from common.simulation.ambience import Ambience, loop_length, render_loop
+from common.simulation.moving import MovingResponses, moving_responses
 from common.simulation.random_streams import Draw, random_stream
 from common.simulation.receivers import (
     AmbisonicNorm,
@@ -25,10 +26,15 @@ from common.simulation.receivers import (
     unit_vectors,
 )
 from common.simulation.renderer import FILTER_DELAY, build_filter_table, render_impulse_responses
-from common.simulation.rooms import Room, diffuse_tail, image_sources
+from common.simulation.rooms import (
+    Room,
+    diffuse_tail,
+    image_sources,
+    moving_image_sources,
+    reverberation,
+)
 from common.simulation.scenes import SceneSound, fit_duration, mix_scene
 from common.simulation.sound_bank import (
-    DurationRange,
     SoundBank,
     mapped_array,
     read_source,
@@ -36,14 +42,18 @@ from common.simulation.sound_bank import (
     synthesise,
 )
 from common.simulation.source_selection import SoundSelection
+from common.simulation.trajectories import Trajectory
+from seld.layouts import LAYOUTS, Layout
+from seld.simulation.class_sounds import class_sounds, interferers
+from seld.simulation.framewise import plan_scene, source_space
 from seld.simulation.plans import (
-    SETS,
     PlannedEvent,
     RecordingPlan,
     Slot,
     plan_recording,
     recording_stream,
     set_of_split,
+    sets_of,
 )
 from seld.simulation.settings import SceneSettings
 
@@ -64,20 +74,6 @@ ROOMS: tuple[tuple[Room, Ambience], ...] = (
     (Room("sahkotalo", (20.0, 7.5, 3.6), (8.3, 3.4, 1.4), (0.65, 0.4)), _babble),
 )
 
-# Class of the dataset -> sound recipe and durations as measured in real annotations.
-CLASS_SOUNDS: dict[str, tuple[str, DurationRange]] = {
-    "knock": ("knock", DurationRange(0.50, 0.58, 0.96)),
-    "drawer": ("drawer", DurationRange(0.61, 0.83, 1.33)),
-    "clearthroat": ("clear_throat", DurationRange(0.61, 0.70, 1.03)),
-    "phone": ("phone", DurationRange(1.78, 2.35, 3.24)),
-    "keysDrop": ("drop_keys", DurationRange(0.22, 0.25, 0.37)),
-    "speech": ("speech", DurationRange(1.77, 1.91, 2.34)),
-    "keyboard": ("keyboard", DurationRange(1.77, 2.39, 2.47)),
-    "pageturn": ("turn_page", DurationRange(0.67, 0.81, 0.97)),
-    "cough": ("cough", DurationRange(0.69, 1.05, 1.23)),
-    "doorslam": ("slam_door", DurationRange(0.41, 0.44, 0.66)),
-    "laughter": ("laughter", DurationRange(1.32, 1.50, 2.27)),
-}
 EXAMPLES_PER_SET = 4
 
 
@@ -93,6 +89,7 @@ class RenderContext:
         classes: names of the classes.
         bank: dry sounds.
         loops: folder with the ambience of each room.
+        layout: folders and names of the files.
     """
 
     root: Path
@@ -102,13 +99,14 @@ class RenderContext:
     classes: tuple[str, ...]
     bank: SoundBank
     loops: Path
+    layout: Layout = LAYOUTS["tau2019"]
 
 
 def receiver_for(formats: Sequence[str], norm: AmbisonicNorm) -> Receiver:
     """Chooses the channels to render for the formats.
 
     Raises:
-        ValueError: a format is neither foa nor mic.
+        ValueError: a format is none of foa, mic and stereo.
     """
     return Receiver(check_formats(formats), TETRAHEDRON, norm)
 
@@ -119,9 +117,18 @@ def select_sounds(
     settings: SceneSettings,
     source_dir: Path | None,
 ) -> list[SoundSelection]:
-    """Selects the sounds of each class and set; see `common.simulation.source_selection`."""
-    return source_selection.select_sounds(
-        classes, set_numbers, SETS, CLASS_SOUNDS, settings, source_dir
+    """Selects the sounds of each class and set; see `common.simulation.source_selection`.
+
+    Those of interferers, which are always synthetic, come last.
+    """
+    layout = LAYOUTS[settings.motion.layout if settings.motion else "tau2019"]
+    sets, synthetic = sets_of(layout), class_sounds(settings)
+    selected = source_selection.select_sounds(
+        classes, set_numbers, sets, synthetic, settings, source_dir
+    )
+    others = [name for name in interferers(settings) if name not in classes]
+    return selected + source_selection.select_sounds(
+        others, set_numbers, sets, synthetic, settings, None
     )
 
 
@@ -145,7 +152,7 @@ def _make_sounds(
     key = (selection.class_name, selection.set_number)
     if paths := selection.recordings:
         return key, [read_source(path, rate_hz, settings.longest_source_s) for path in paths]
-    recipe, durations = CLASS_SOUNDS[selection.class_name]
+    recipe, durations = class_sounds(settings)[selection.class_name]
     spread = random_stream(settings.seed, settings.version, "durations", *key)
     # One duration from each quarter of the range keeps the median in every set of four.
     n = EXAMPLES_PER_SET
@@ -176,14 +183,18 @@ def _loop_path(scratch: Path, number: int) -> Path:
     return scratch / f"ambience{number}.npy"
 
 
-def audio_path(root: Path, split: int, name: str, audio_format: str) -> Path:
-    """Path of a recording in the layout of the dataset."""
-    return root / f"{audio_format}_{set_of_split(split)}" / f"{name}.wav"
+def file_path(root: Path, layout: Layout, entry: Slot | RecordingPlan, kind: str) -> Path:
+    """Path of a file of a recording in the layout of the dataset.
 
-
-def metadata_path(root: Path, split: int, name: str) -> Path:
-    """Path of the metadata of a recording in the layout of the dataset."""
-    return root / f"metadata_{set_of_split(split)}" / f"{name}.csv"
+    Args:
+        root: dataset folder.
+        layout: folders and names.
+        entry: the recording.
+        kind: an audio format, or "metadata".
+    """
+    set_name = set_of_split(entry.split)
+    folder = root / layout.file_folder(kind, set_name, entry.split, entry.site)
+    return folder / f"{entry.name}.{'csv' if kind == 'metadata' else 'wav'}"
 
 
 def check_positions(plan: RecordingPlan) -> None:
@@ -219,7 +230,9 @@ def render_recording(plan: RecordingPlan, context: RenderContext) -> np.ndarray:
     sounds = [
         SceneSound(
             dry=_dry_sound(event, plan, context, examples),
-            responses=_responses(event, plan.room, context),
+            responses=_moving(event.trajectory, event, plan.room, context)
+            if event.trajectory
+            else _responses(event, plan.room, context),
             onset_sample=round(event.onset_s * context.rate_hz) - FILTER_DELAY,
             gain_db=event.gain_db,
         )
@@ -253,6 +266,22 @@ def _responses(event: PlannedEvent, room_number: int, context: RenderContext) ->
     return render_impulse_responses(reflections, table)
 
 
+def _moving(
+    trajectory: Trajectory, event: PlannedEvent, room_number: int, context: RenderContext
+) -> MovingResponses:
+    """Computes the responses along a path; reverberation is that of its middle."""
+    (room, _), settings = ROOMS[room_number], context.settings
+    labels = (f"{value:.9g}" for value in (*trajectory.start_m, *trajectory.heading))
+    stream = random_stream(settings.seed, settings.version, "moving tail", room.name, *labels)
+    middle_m = trajectory.positions_m(np.array([event.duration_s / 2]))[0]
+    late = reverberation(room, middle_m, stream)
+    table = build_filter_table(
+        room if settings.wall_colour else None, context.receiver, context.rate_hz
+    )
+    reflect = partial(moving_image_sources, room)
+    return moving_responses(trajectory, event.duration_s, reflect, late, table)
+
+
 def write_recording(entry: Slot | RecordingPlan, context: RenderContext) -> float:
     """Renders a recording and writes its files, the metadata last.
 
@@ -265,22 +294,33 @@ def write_recording(entry: Slot | RecordingPlan, context: RenderContext) -> floa
     """
     plan = entry if isinstance(entry, RecordingPlan) else _draw_plan(entry, context)
     channels, receiver = render_recording(plan, context), context.receiver
+    root, layout = context.root, context.layout
     for kind in receiver.formats:
-        samples = _to_pcm16(channels[receiver.channels_of(kind)], plan.name, kind)
-        write_wav(audio_path(context.root, plan.split, plan.name, kind), samples, context.rate_hz)
-    with atomic_path(metadata_path(context.root, plan.split, plan.name)) as temporary:
+        samples = _to_pcm16(receiver.signals_of(kind, channels), plan.name, kind)
+        write_wav(file_path(root, layout, plan, kind), samples, context.rate_hz)
+    with atomic_path(file_path(root, layout, plan, "metadata")) as temporary:
         temporary.write_bytes(plan.metadata)
     return plan.n_samples / context.rate_hz
 
 
 def _draw_plan(slot: Slot, context: RenderContext) -> RecordingPlan:
     """Draws the scene of a recording from the sounds of its split."""
-    rate_hz, bank = context.rate_hz, context.bank
-    durations_s = {
-        name: [len(example) / rate_hz for example in bank.examples(name, slot.split)]
-        for name in context.classes
+    rate_hz, settings = context.rate_hz, context.settings
+    durations_s = _durations_s(context.classes, slot.split, context)
+    if settings.motion is None:
+        return plan_recording(slot, settings, rate_hz, durations_s)
+    others = [name for name in interferers(settings) if name not in context.classes]
+    sounds = context.classes, durations_s, _durations_s(others, slot.split, context)
+    space = source_space(settings, ROOMS[slot.room][0])
+    return plan_scene(slot, settings, context.layout, space, rate_hz, sounds)
+
+
+def _durations_s(names: Sequence[str], split: int, context: RenderContext) -> dict[str, list]:
+    """Durations of the examples of a split by class."""
+    bank, rate_hz = context.bank, context.rate_hz
+    return {
+        name: [len(example) / rate_hz for example in bank.examples(name, split)] for name in names
     }
-    return plan_recording(slot, context.settings, rate_hz, durations_s)
 
 
 def _to_pcm16(channels: np.ndarray, name: str, audio_format: AudioFormat) -> np.ndarray:

@@ -1,17 +1,55 @@
 """Settings of simulated recordings: their section in params.yaml and the presets."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
 
+from common.errors import ConfigError
 from common.settings.section import Section
 from common.simulation.simulator import complete_settings
+from seld.layouts import LAYOUTS, Layout
 
 GENERATOR_VERSION = "1"  # changes whenever the same settings would give other samples
 DEV_SPLITS = (1, 2, 3, 4)
+PathKind = Literal["sphere", "straight"]
+LAST_SPLIT = max(split for layout in LAYOUTS.values() for split in layout.splits)
 N_ROOMS = 5
+MAX_SPEED_DEG_PER_S = 40.0
+MIN_DISTANCE_M, FARTHEST_M = 0.5, 30.0
+
+
+class MovementConfig(Section):
+    """Moving sources, in layouts with labels for every frame."""
+
+    moving_share: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Share of events that move; null: a half in the layouts of 2020 and 2021, a"
+        " third in later ones, none in that of 2019.",
+    )
+    speed_deg_per_s: tuple[float, float] = Field(
+        (5.0, MAX_SPEED_DEG_PER_S),
+        description="Range of the highest angular speed of a source in degrees per second.",
+    )
+    path: PathKind = Field(
+        "sphere",
+        description="sphere: arcs of constant distance; straight: lines through the room, whose"
+        " distance changes, at 2 m/s or less. Sources turn back where the room ends.",
+    )
+
+    @field_validator("speed_deg_per_s")
+    @classmethod
+    def _speeds_are_possible(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < value[0] <= value[1] <= MAX_SPEED_DEG_PER_S:
+            raise ValueError(
+                "speeds are [lowest, highest], above 0 and up to"
+                f" {MAX_SPEED_DEG_PER_S:g}. Received: {list(value)}."
+            )
+        return value
 
 
 class SimulationConfig(Section):
@@ -21,8 +59,11 @@ class SimulationConfig(Section):
         "demo",
         description="Size: fixture (for tests), demo (70 recordings), gpu (200), full (500).",
     )
-    formats: tuple[Literal["foa", "mic"], ...] | None = Field(
-        None, min_length=1, description="Formats written of every scene; null: the task's."
+    formats: tuple[Literal["foa", "mic", "stereo"], ...] | None = Field(
+        None,
+        min_length=1,
+        description="Formats written of every scene; null: the task's. stereo: (W + Y)/2 on the"
+        " left, (W - Y)/2 on the right.",
     )
     recordings_per_split: dict[int, int] | None = Field(
         None, description="Recordings of each split, e.g. {1: 20, 2: 20}; 0 is the evaluation set."
@@ -31,9 +72,31 @@ class SimulationConfig(Section):
         None, min_length=1, description="Numbers of the rooms, 0 to 4."
     )
     overlaps: tuple[int, ...] | None = Field(
-        None, min_length=1, description="Maximum numbers of overlapping events."
+        None,
+        min_length=1,
+        description="Maximum numbers of overlapping events, distributed over the recordings; null:"
+        " 1 and 2 in the layouts of 2019 and 2020, else 3.",
     )
     duration_s: float | None = Field(None, gt=1.5, description="Length of a recording.")
+    duration_range_s: tuple[float, float] | None = Field(
+        None,
+        description="Shortest and longest recording in layouts of any length (STARSS); null: from"
+        " half of `duration_s` to one and a half times.",
+    )
+    movement: MovementConfig = Field(
+        default_factory=MovementConfig, description="Moving sources; not in the layout of 2019."
+    )
+    interferers: int | None = Field(
+        None,
+        ge=0,
+        description="Sounds of other kinds in a recording, from a direction but without a label;"
+        " null: one every 10 s in the layout of 2021, else none.",
+    )
+    distance_m: tuple[float, float] | None = Field(
+        None,
+        description="Shortest and longest distance of sources in metres; the room may allow less."
+        " null: from 0.5 m to the walls; in the layout of 2019, 1 and 2 m only.",
+    )
     ragged: bool = Field(
         False,
         description="Lengths vary and events may end after the recording, as in the real data.",
@@ -46,8 +109,10 @@ class SimulationConfig(Section):
         1.0, ge=0, le=1, description="Variation of the synthetic examples of a class."
     )
     allow_same_class_overlap: bool = Field(True, description="Events of one class may overlap.")
-    foa_norm: Literal["n3d", "sn3d"] = Field(
-        "n3d", description="Ambisonic normalisation; channels are W, Y, Z, X."
+    foa_norm: Literal["n3d", "sn3d"] | None = Field(
+        None,
+        description="Ambisonic normalisation; channels are W, Y, Z, X. null: n3d in the layout of"
+        " 2019, else sn3d.",
     )
     wall_colour: bool | None = Field(
         None, description="Walls absorb high frequencies more than low ones."
@@ -69,10 +134,19 @@ class SimulationConfig(Section):
     def _splits_exist(cls, value: dict[int, int] | None) -> dict[int, int] | None:
         if value is None:
             return value
-        if set(value) - {0, *DEV_SPLITS} or any(n < 0 for n in value.values()):
+        if set(value) - set(range(LAST_SPLIT + 1)) or any(n < 0 for n in value.values()):
             raise ValueError(
-                "splits are 0 (evaluation) to 4, with no negative number of recordings. Received:"
-                f" {value}."
+                f"splits are 0 (evaluation) to {LAST_SPLIT}, with no negative number of recordings."
+                f" Received: {value}."
+            )
+        return value
+
+    @field_validator("duration_range_s", "distance_m")
+    @classmethod
+    def _ranges_rise(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not MIN_DISTANCE_M <= value[0] <= value[1]:
+            raise ValueError(
+                f"ranges are [lowest, highest] from {MIN_DISTANCE_M} on. Received: {list(value)}."
             )
         return value
 
@@ -97,6 +171,29 @@ class SimulationConfig(Section):
 
 
 @dataclass(frozen=True)
+class MotionSettings:
+    """Settings of layouts with labels for every frame; see the fields of `SimulationConfig`.
+
+    Attributes:
+        layout: name of the layout.
+        moving_share: share of events that move.
+        speed_deg_per_s: range of the highest angular speed.
+        path: kind of path.
+        interferers: unlabelled sounds in a recording.
+        distance_m: shortest and longest distance.
+        duration_range_s: shortest and longest recording.
+    """
+
+    layout: str
+    moving_share: float
+    speed_deg_per_s: tuple[float, float]
+    path: PathKind
+    interferers: int
+    distance_m: tuple[float, float]
+    duration_range_s: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class SceneSettings:
     """Settings on which the recordings depend; stored in the dataset folder."""
 
@@ -115,6 +212,7 @@ class SceneSettings:
     foa_norm: Literal["n3d", "sn3d"]
     on_missing: Literal["synth", "error"]
     longest_source_s: float
+    motion: MotionSettings | None = None  # None: the layout of 2019, whose sources stand still
 
 
 @dataclass(frozen=True)
@@ -138,7 +236,94 @@ PRESETS = {
 }
 
 
-def scene_settings(simulation: SimulationConfig, seed: int) -> SceneSettings:
-    """Takes settings that are None from the preset."""
-    version, preset = GENERATOR_VERSION, PRESETS[simulation.preset]
-    return complete_settings(SceneSettings, simulation, preset, version=version, seed=seed)
+# Recordings of 60 s in each split of the later layouts.
+PER_SPLIT = {"fixture": 2, "demo": 12, "gpu": 40, "full": 100}
+
+
+def scene_settings(
+    simulation: SimulationConfig, seed: int, layout: Layout = LAYOUTS["tau2019"]
+) -> SceneSettings:
+    """Takes settings that are None from the preset and the layout.
+
+    Raises:
+        ConfigError: settings that the layout does not have, or splits that it lacks.
+    """
+    preset = PRESETS[simulation.preset]
+    if layout.is_framewise:
+        preset = _preset_of(simulation, layout)
+    splits = {split for split, n in (simulation.recordings_per_split or {}).items() if n}
+    if unknown := sorted(splits - {0, *layout.splits}):
+        raise ConfigError(
+            f"The layout {layout.name} has the splits {list(layout.splits)} and 0, the evaluation"
+            f" set. Received: `simulation.recordings_per_split` with {unknown}."
+        )
+    motion = _motion(simulation, layout, preset) if layout.is_framewise else None
+    if motion is None:
+        _check_still(simulation, layout)
+    given = {
+        "version": GENERATOR_VERSION,
+        "seed": seed,
+        "motion": motion,
+        "foa_norm": simulation.foa_norm or ("sn3d" if layout.is_framewise else "n3d"),
+    }
+    return complete_settings(SceneSettings, simulation, preset, **given)
+
+
+def _preset_of(simulation: SimulationConfig, layout: Layout) -> Preset:
+    """Sizes of a preset in a layout of 2020 or later: as much sound in shorter recordings."""
+    preset = PRESETS[simulation.preset]
+    duration_s = min(preset.duration_s, layout.recording_s or preset.duration_s)
+    n = PER_SPLIT[simulation.preset] * round(preset.duration_s / duration_s)
+    return replace(
+        preset,
+        recordings_per_split={split: n for split in (0, *layout.splits)},
+        overlaps=(1, 2) if layout.name == "tau2020" else (3,),
+        duration_s=duration_s,
+    )
+
+
+def _motion(simulation: SimulationConfig, layout: Layout, preset: Preset) -> MotionSettings:
+    duration_s = simulation.duration_s or preset.duration_s
+    if layout.recording_s is None:
+        lengths_s = simulation.duration_range_s or (0.5 * duration_s, 1.5 * duration_s)
+    else:
+        lengths_s = duration_s, duration_s
+        _refuse_given(simulation, ("duration_range_s",), layout, "recordings of one length")
+    is_nigens = layout.name in ("tau2020", "tau2021")
+    movement, interferers = simulation.movement, simulation.interferers
+    share = movement.moving_share
+    if share is None:
+        share = 1 / 2 if is_nigens else 1 / 3
+    if interferers is None:
+        interferers = round(duration_s / 10) if layout.interferers else 0
+    return MotionSettings(
+        layout.name,
+        share,
+        movement.speed_deg_per_s,
+        movement.path,
+        interferers,
+        simulation.distance_m or (MIN_DISTANCE_M, FARTHEST_M),
+        lengths_s,
+    )
+
+
+def _check_still(simulation: SimulationConfig, layout: Layout) -> None:
+    if simulation.movement.moving_share:
+        raise ConfigError(
+            f"The layout {layout.name} has events with one direction each. Expected: no"
+            " `simulation.movement.moving_share`, or `dataset.layout` of 2020 or later. Received:"
+            f" {simulation.movement.moving_share}."
+        )
+    names = ("interferers", "distance_m", "duration_range_s")
+    _refuse_given(simulation, names, layout, "the positions and lengths of the real dataset")
+
+
+def _refuse_given(
+    simulation: SimulationConfig, names: Sequence[str], layout: Layout, what: str
+) -> None:
+    given = [f"simulation.{name}" for name in names if getattr(simulation, name)]
+    if given:
+        raise ConfigError(
+            f"The layout {layout.name} has {what}. Expected: {', '.join(given)} not set. Set"
+            " another `dataset.layout`, or null there."
+        )

@@ -1,8 +1,8 @@
-"""Simulated recordings in the layout of TAU Spatial Sound Events 2019.
+"""Simulated recordings in the layouts of DCASE task 3, 2019 to 2025.
 
-Both formats, FOA and MIC, are of the same scenes. A recording depends on the seed, the settings and
-its own name only: never on the number of processes, the formats written with it or the order of
-work.
+All formats, FOA, MIC and stereo, are of the same scenes. A recording depends on the seed, the
+settings and its own name only: never on the number of processes, the formats written with it or
+the order of work.
 """
 
 import logging
@@ -18,17 +18,14 @@ from common.simulation.own_recordings import source_digest
 from common.simulation.simulator import SimulationReport, Simulator
 from common.simulation.source_selection import SoundSelection, count_sources
 from seld.dataset import DatasetConfig
-from seld.simulation import rendering
-from seld.simulation.plans import SETS, RecordingPlan, Slot, name_recordings, plan_annotations
-from seld.simulation.settings import (
-    DEV_SPLITS,
-    N_ROOMS,
-    SceneSettings,
-    SimulationConfig,
-    scene_settings,
-)
+from seld.layouts import EVALUATION_SPLIT, LAYOUTS, Layout
+from seld.layouts import SETS as SET_NAMES
+from seld.simulation import framewise, rendering
+from seld.simulation.plans import RecordingPlan, Slot, name_recordings, plan_annotations, sets_of
+from seld.simulation.settings import N_ROOMS, SceneSettings, SimulationConfig, scene_settings
 
 logger = logging.getLogger(__name__)
+KINDS = ("foa", "mic", "stereo", "metadata")
 
 
 @dataclass(frozen=True)
@@ -38,24 +35,29 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
     Attributes:
         simulation: sizes, levels and sounds.
         dataset: classes, sample rate and ranges of angles.
-        formats: foa, mic or both.
-        splits: splits to write, 0 is the evaluation set; not used with annotations.
+        formats: some of foa, mic and stereo.
+        splits: splits to write, 0 is the evaluation set; None: the development set. Not used with
+            annotations.
+        layout: folders, names and metadata.
     """
 
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     formats: Sequence[str] = ("foa", "mic")
-    splits: Sequence[int] = DEV_SPLITS
+    splits: Sequence[int] | None = None
+    layout: Layout = LAYOUTS["tau2019"]
 
     @classmethod
     def of_task(cls, task: Any, annotations: Path | None = None) -> "SeldSimulator":
         """Simulates the data of a task: its format and splits; split 0 only in mode eval."""
+        layout = LAYOUTS[getattr(task.dataset, "layout", "tau2019")]
         return cls(
             Path(task.dataset_dir),
             task.simulation,
             task.dataset,
             task.simulation.formats or (task.dataset.format,),
-            (*DEV_SPLITS, 0) if task.dataset.mode == "eval" else DEV_SPLITS,
+            (*layout.splits, EVALUATION_SPLIT) if task.dataset.mode == "eval" else layout.splits,
+            layout,
             seed=task.seed,
             parallel=task.parallel,
             annotations=annotations,
@@ -64,18 +66,26 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
     @cached_property
     def settings(self) -> SceneSettings:
         """Complete settings of the scenes."""
-        return scene_settings(self.simulation, self.seed)
+        return scene_settings(self.simulation, self.seed, self.layout)
+
+    @property
+    def written_splits(self) -> Sequence[int]:
+        """Splits to write."""
+        return self.layout.splits if self.splits is None else self.splits
 
     @property
     def dataset_name(self) -> str:
         """The real dataset of this layout, for the README."""
-        return "TAU Spatial Sound Events 2019"
+        return self.layout.title
 
     def content(self) -> dict[str, Any]:
         """Lists all settings on which the recordings depend."""
         given = sorted(self.annotations.glob("*.csv")) if self.annotations else []
+        settings = asdict(self.settings)
+        if settings["motion"] is None:
+            del settings["motion"]  # as datasets of the layout of 2019 always were
         return {
-            **asdict(self.settings),
+            **settings,
             "classes": self.dataset.classes,
             "sample_rate_hz": self.dataset.sample_rate_hz,
             "own_recordings": source_digest(self.simulation.source_dir, self.dataset.classes),
@@ -84,28 +94,46 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
 
     def folders(self) -> list[Path]:
         """Lists the folders of recordings and metadata."""
-        kinds, names = ("foa", "mic", "metadata"), ("dev", "eval")
-        return [self.root / f"{kind}_{name}" for kind in kinds for name in names]
+        return [
+            self.root / folder
+            for kind in KINDS
+            for name in SET_NAMES
+            for folder in self.layout.file_folders(kind, name)
+        ]
 
     def plan(self, scratch: Path) -> tuple[list[Slot | RecordingPlan], list[SoundSelection]]:
         """Plans all recordings, by name, and selects their sounds."""
-        if self.dataset.channels != 4:
+        channels = {"stereo": 2}.get(self.dataset.format, 4)
+        if self.dataset.channels != channels:
             received = f"`dataset.channels: {self.dataset.channels}`"
-            raise ConfigError(f"Simulated recordings have 4 channels. Received: {received}.")
+            raise ConfigError(
+                f"Simulated recordings of format {self.dataset.format} have {channels} channels."
+                f" Received: {received}."
+            )
         entries = self._given(self.annotations) if self.annotations else self._named()
         return entries, self.select_sounds(sorted({entry.split for entry in entries}))
 
     def _named(self) -> list[Slot | RecordingPlan]:
-        slots = [slot for split in self.splits for slot in name_recordings(split, self.settings)]
+        slots = [slot for split in self.written_splits for slot in self._slots(split)]
         if not slots:
             raise ConfigError(
                 "No recording is to be simulated. Expected: recordings in one of the splits"
-                f" {list(self.splits)}. Received: `simulation.recordings_per_split:"
+                f" {list(self.written_splits)}. Received: `simulation.recordings_per_split:"
                 f" {self.settings.recordings_per_split}`."
             )
         return sorted(slots, key=lambda slot: slot.name)
 
+    def _slots(self, split: int) -> list[Slot]:
+        if self.layout.is_framewise:
+            return framewise.name_recordings(split, self.settings, self.layout)
+        return name_recordings(split, self.settings)
+
     def _given(self, annotations: Path) -> list[Slot | RecordingPlan]:
+        if self.layout.is_framewise:
+            raise ConfigError(
+                "Given annotations are rendered in the layout tau2019 only. Received:"
+                f" {self.layout.name}. Leave --annotations out, or set `dataset.layout: tau2019`."
+            )
         plans = plan_annotations(annotations, self.settings, self.dataset, N_ROOMS)
         for plan in plans:
             rendering.check_positions(plan)
@@ -118,8 +146,8 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
 
     def is_written(self, plan: Slot | RecordingPlan) -> bool:
         """True if all files of a recording exist; files are written whole."""
-        files = [rendering.audio_path(self.root, plan.split, plan.name, f) for f in self.formats]
-        files.append(rendering.metadata_path(self.root, plan.split, plan.name))
+        kinds = (*self.formats, "metadata")
+        files = (rendering.file_path(self.root, self.layout, plan, kind) for kind in kinds)
         return all(path.is_file() for path in files)
 
     def writer(
@@ -134,7 +162,7 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
         needed = [selection for selection in sounds if selection.set_number in splits]
         bank = rendering.build_bank(needed, settings, rate_hz, scratch, self.parallel)
         context = rendering.RenderContext(
-            self.root, settings, rate_hz, receiver, self.dataset.classes, bank, scratch
+            self.root, settings, rate_hz, receiver, self.dataset.classes, bank, scratch, self.layout
         )
         rendering.build_loops(rooms, context, self.parallel)
         return partial(rendering.write_recording, context=context)
@@ -172,5 +200,5 @@ def own_sources(task: Any) -> dict[tuple[str, str], tuple[int, int]]:
     """
     simulator = SeldSimulator.of_task(task)
     sizes = simulator.settings.recordings_per_split
-    splits = [split for split in simulator.splits if sizes.get(split)]
-    return count_sources(simulator.select_sounds(splits), SETS)
+    splits = [split for split in simulator.written_splits if sizes.get(split)]
+    return count_sources(simulator.select_sounds(splits), sets_of(simulator.layout))

@@ -17,6 +17,8 @@ from common.simulation.sounds.synthesis import (
 )
 
 FRICATIVE_BANDS_HZ = ((3500.0, 9000.0), (1500.0, 5000.0))
+PITCH_HZ = (90.0, 260.0)
+LOW_PITCH_HZ, HIGH_PITCH_HZ = (85.0, 150.0), (170.0, 260.0)
 MAX_BREATH_S = 0.06  # pause within a phrase; the fades of syllables lengthen it
 
 
@@ -25,14 +27,30 @@ def speech(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     return _talk(draw, rate_hz, duration_s, (0.1, 0.3))
 
 
+def low_speech(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
+    """Speech of a low voice, as of most men."""
+    return _talk(draw, rate_hz, duration_s, (0.1, 0.3), LOW_PITCH_HZ)
+
+
+def high_speech(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
+    """Speech of a high voice, as of most women."""
+    return _talk(draw, rate_hz, duration_s, (0.1, 0.3), HIGH_PITCH_HZ)
+
+
 def phrase(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     """Syllables as in `speech`, without pauses that would split the event."""
     return _talk(draw, rate_hz, duration_s, (0.01, MAX_BREATH_S))
 
 
-def _talk(draw: Draw, rate_hz: int, duration_s: float, pause_s: tuple[float, float]) -> np.ndarray:
+def _talk(
+    draw: Draw,
+    rate_hz: int,
+    duration_s: float,
+    pause_s: tuple[float, float],
+    pitch_range_hz: tuple[float, float] = PITCH_HZ,
+) -> np.ndarray:
     x = silence(duration_s, rate_hz)
-    pitch_hz = draw.log_uniform(90.0, 260.0)
+    pitch_hz = draw.log_uniform(*pitch_range_hz)
     tract = 0.85 + 0.3 * (pitch_hz - 90.0) / 170.0  # high voices have short vocal tracts
     time_s = 0.0
     while time_s < duration_s - 0.08:
@@ -104,6 +122,57 @@ def _cough_burst(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
         tail_s, pitch_hz = draw.uniform(0.1, 0.2), draw.uniform(120, 300)
         tail = voiced(draw, tail_s, rate_hz, pitch_hz, Voice(jitter=0.08, breath=0.3))
         add_at(x, to_unit_peak(tail), draw.uniform(0.08, 0.12), rate_hz, draw.uniform(0.2, 0.6))
+    return x
+
+
+def low_scream(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
+    """Scream of a low voice."""
+    return _scream(draw, rate_hz, duration_s, (250.0, 500.0), (0.85, 1.0))
+
+
+def high_scream(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
+    """Scream of a high voice."""
+    return _scream(draw, rate_hz, duration_s, (700.0, 1300.0), (1.05, 1.2))
+
+
+def _scream(
+    draw: Draw,
+    rate_hz: int,
+    duration_s: float,
+    pitch_range_hz: tuple[float, float],
+    tract_range: tuple[float, float],
+) -> np.ndarray:
+    """One long open vowel, rough, rising and then falling."""
+    voice = Voice(
+        draw.choice(("a", "ae", "e")),
+        jitter=draw.uniform(0.04, 0.12),
+        breath=draw.uniform(0.2, 0.5),
+        tract=draw.uniform(*tract_range),
+    )
+    pitch_hz = draw.log_uniform(*pitch_range_hz)
+    rise_s = duration_s * draw.uniform(0.2, 0.4)
+    x = silence(duration_s, rate_hz)
+    rise = voiced(draw, rise_s + 0.06, rate_hz, 0.8 * pitch_hz, voice, pitch_hz)
+    fall_s = duration_s - rise_s
+    fall = voiced(draw, fall_s, rate_hz, pitch_hz, voice, pitch_hz * draw.uniform(0.6, 0.9))
+    add_at(x, to_unit_peak(rise), 0.0, rate_hz)
+    add_at(x, to_unit_peak(fall), rise_s, rate_hz)
+    return x
+
+
+def cry(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
+    """Crying baby: wails of one breath each, with a sob between them."""
+    x = silence(duration_s, rate_hz)
+    n_wails = max(round(duration_s / draw.uniform(0.6, 1.2)), 1)
+    wail_s = duration_s / n_wails
+    voice = Voice(draw.choice(("a", "ae", "e")), 0.04, 0.15, draw.uniform(1.3, 1.5))
+    for number in range(n_wails):
+        pitch_hz = draw.uniform(350.0, 550.0)
+        wail = voiced(draw, 0.85 * wail_s, rate_hz, pitch_hz, voice, pitch_hz * 0.85)
+        add_at(x, to_unit_peak(wail), number * wail_s, rate_hz, draw.uniform(0.7, 1.0))
+        sob = draw.noise(round(0.15 * wail_s * rate_hz))
+        sob = fade_edges(resonate(sob, rate_hz, (1200, 2500), (200, 300)), rate_hz, 0.01)
+        add_at(x, sob, (number + 0.82) * wail_s, rate_hz, draw.uniform(0.05, 0.2))
     return x
 
 

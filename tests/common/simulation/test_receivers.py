@@ -72,17 +72,26 @@ def test_the_sphere_response_is_incident_plus_scattered_wave():
 
 def test_each_format_finds_its_channels():
     both, alone = Receiver(("foa", "mic"), ARRAY), Receiver(("mic",), ARRAY)
-    assert (both.n_channels, both.channels_of("foa"), both.channels_of("mic")) == (
-        8,
-        slice(0, 4),
-        slice(4, 8),
-    )
-    assert (alone.n_channels, alone.channels_of("mic")) == (5, slice(1, 5))
+    channels = np.arange(8.0)[:, None]
+    assert (both.n_channels, alone.n_channels) == (8, 5)
+    assert both.signals_of("foa", channels).ravel().tolist() == [0, 1, 2, 3]
+    assert both.signals_of("mic", channels).ravel().tolist() == [4, 5, 6, 7]
+    assert alone.signals_of("mic", channels[:5]).ravel().tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("norm", ["n3d", "sn3d"])
+def test_stereo_is_two_cardioids_to_the_left_and_the_right(norm):
+    receiver = Receiver(("stereo",), ARRAY, norm)
+    left_front_right = unit_vectors(np.array([90.0, 0.0, -90.0]), np.zeros(3))
+    gains = first_order_gains(left_front_right, norm)[: receiver.n_channels]
+    assert receiver.n_channels == 2
+    left, right = receiver.signals_of("stereo", gains.astype(np.float32))
+    assert np.allclose(left, [1, 0.5, 0], atol=1e-6) and np.allclose(right, [0, 0.5, 1], atol=1e-6)
 
 
 @pytest.mark.parametrize("formats", [[], ["foa", "binaural"]])
 def test_unknown_formats_are_refused(formats):
-    with pytest.raises(ValueError, match="Expected: one or both"):
+    with pytest.raises(ValueError, match="Expected: some of the formats"):
         check_formats(formats)
 
 

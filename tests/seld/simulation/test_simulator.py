@@ -403,7 +403,7 @@ def test_a_task_gets_the_format_and_the_sets_it_reads(tmp_path, mode, folders):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"rooms": [5]}, {"overlaps": [0]}, {"recordings_per_split": {6: 1}}, {"preset": "x"}]
+    "wrong", [{"rooms": [5]}, {"overlaps": [0]}, {"recordings_per_split": {7: 1}}, {"preset": "x"}]
 )
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValidationError):
