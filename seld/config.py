@@ -19,10 +19,11 @@ class SeldTraining(TrainingConfig):
     loss_weights: dict[Literal["sed", "doa"], float] = Field(
         {"sed": 1.0, "doa": 50.0}, description="Loss weights of the two outputs."
     )
-    doa_loss: Literal["mse", "masked_mse", "masked_mae", "masked_rmse"] = Field(
+    doa_loss: Literal["mse", "masked_mse", "masked_mae", "masked_rmse", "masked_mse_2020"] = Field(
         "mse",
         description="mse: all classes; masked_mse: active classes, with a weight near 0.3;"
-        " masked_mae, masked_rmse: angles of active classes.",
+        " masked_mae, masked_rmse: angles of active classes; masked_mse_2020: as published in 2020"
+        " and 2021, with the mask of the wrong classes.",
     )
     augmentation: Literal["none", "foa_rotation"] = Field(
         "none", description="foa_rotation: 16 rotations and reflections; labels follow."

@@ -20,7 +20,7 @@ from seld import lengths
 from seld.config import TaskConfig
 from seld.dataset import DatasetConfig, Events, find_recordings, parse_name, read_labels
 from seld.features import FeatureConfig, compute_features, prepare_audio
-from seld.labels import regression_labels
+from seld.labels import Rule, regression_labels
 from seld.preconditions import check_sets, check_settings
 from seld.recording_list import LIST_NAME, Attributes, Recording, group_members
 
@@ -58,7 +58,7 @@ class ExampleMaker:
         # Scores make their own reference from the events.
         n_frames, features = len(inputs["features"]), self.features
         labels = regression_labels(  # (T, K) each
-            events, n_frames, features.hop_s, dataset.n_classes, features.label_rule
+            events, n_frames, features.hop_s, dataset.n_classes, rule_of(dataset, features)
         )
         labelled = np.array(recording.metadata_path is not None, np.uint8)
         table = events.to_array(event_columns(dataset))
@@ -93,7 +93,7 @@ class SeldStore(FamilyStore):
         names = ("format", "classes", "sample_rate_hz", "channels", "recording_s", "label_hop_s")
         stored = {name: getattr(dataset, name) for name in names}
         stored["classes"] = list(dataset.classes)
-        return {"label_rule": task.features.label_rule, "dataset": {**stored, **others}}
+        return {"label_rule": rule_of(dataset, task.features), "dataset": {**stored, **others}}
 
     def items(self, task: ExtractionTask, set_name: str) -> list[Item]:
         check_finished(Path(task.dataset_dir))
@@ -205,6 +205,11 @@ def example_schema(dataset: DatasetConfig, features: FeatureConfig) -> ExampleSc
             "labelled": ArraySpec("uint8", ()),
         }
     )
+
+
+def rule_of(dataset: DatasetConfig, features: FeatureConfig) -> Rule:
+    """Frames that an event covers in the stored labels; label frames have whole ones."""
+    return "half_open" if dataset.is_framewise else features.label_rule
 
 
 def event_columns(dataset: DatasetConfig) -> int:

@@ -28,7 +28,8 @@ def check_settings(dataset: DatasetConfig, features: FeatureConfig) -> None:
         ConfigError: names them.
     """
     check_audio(features, dataset.format, dataset.channels)
-    if features.label_rule == "dcase2019" and abs(features.hop_s - dataset.label_hop_s) > 1e-9:
+    is_2019 = features.label_rule == "dcase2019" and not dataset.is_framewise
+    if is_2019 and abs(features.hop_s - dataset.label_hop_s) > 1e-9:
         raise ConfigError(
             "Features and labels must have one hop with `features.label_rule: dcase2019`."
             f" Received: `features.hop_s` {features.hop_s}, `dataset.label_hop_s`"
@@ -132,9 +133,11 @@ def feature_frames(task: TaskConfig, samples: int | None) -> int:
     """Number of feature frames of a recording; samples None: of `dataset.recording_s`."""
     dataset, features = task.dataset, task.features
     recorded_hz = dataset.sample_rate_hz
-    if not features.counts_the_end:
-        return frames_in(dataset.recording_s, features.hop_s)
     longest, rate_hz = round(dataset.recording_s * recorded_hz), features.rate_hz(recorded_hz)
+    if not features.counts_the_end:
+        is_whole = dataset.pad_short or samples is None
+        kept_s = dataset.recording_s if is_whole else min(samples, longest) / recorded_hz
+        return frames_in(kept_s, features.hop_s)
     kept = round(min(longest if samples is None else samples, longest) * rate_hz / recorded_hz)
     return 1 + kept // features.hop_samples(rate_hz)
 

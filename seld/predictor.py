@@ -125,7 +125,7 @@ def framing_of(task: TaskConfig) -> Framing:
     """Positions of the feature frames; short recordings are padded with silence as in training."""
     features, dataset = task.features, task.dataset
     frontend = as_frontend(features, dataset.sample_rate_hz, dataset.channels)
-    is_padded = not features.counts_the_end
+    is_padded = dataset.pad_short and not features.counts_the_end
     min_samples = round(dataset.recording_s * frontend.sample_rate_hz) if is_padded else 0
     return Framing.of(frontend, lambda n: features.entry.n_frames(n, frontend), min_samples)
 

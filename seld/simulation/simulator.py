@@ -50,7 +50,7 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
     @classmethod
     def of_task(cls, task: Any, annotations: Path | None = None) -> "SeldSimulator":
         """Simulates the data of a task: its format and splits; split 0 only in mode eval."""
-        layout = LAYOUTS[getattr(task.dataset, "layout", "tau2019")]
+        layout = task.dataset.published
         return cls(
             Path(task.dataset_dir),
             task.simulation,
