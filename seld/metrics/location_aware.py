@@ -123,8 +123,9 @@ class LocationScorer:
         Raises:
             ValueError: the rows are not (n, 7), or a frame or class is out of range.
         """
-        reference = check_wide_rows(reference, self.n_classes)
-        estimate = check_wide_rows(estimate, self.n_classes)
+        # Copies: they are counted later, when the caller may have changed them.
+        reference = check_wide_rows(reference, self.n_classes).copy()
+        estimate = check_wide_rows(estimate, self.n_classes).copy()
         self._waiting.append(ScoredRows(reference, estimate, n_frames, estimate_vectors))
         self._n_waiting += len(reference) + len(estimate)
         if self._n_waiting > MOST_WAITING:

@@ -259,6 +259,14 @@ def test_scores_do_not_depend_on_how_recordings_are_joined(name):
     assert len(joined) == whole.result().n_recordings == 4
 
 
+def test_rows_may_be_changed_after_an_update():
+    reference, estimate = steady(range(11)), steady(range(10))
+    scorer = LocationScorer("dcase2024", K)
+    scorer.update(reference, estimate)
+    estimate[:, AZIMUTH] = reference[:, FRAME] = 99.0
+    assert scorer.result("micro").f == pytest.approx(1.0)
+
+
 def test_numbers_of_sources_at_once_add_up_to_all():
     scorer = LocationScorer("dcase2024", K)
     for pair in recordings(8):
