@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 
 from common.errors import DataError
-from common.metrics.score_table import ScoreTable, ScoreTables, format_score
+from common.metrics.score_table import (
+    UNDEFINED,
+    ScoreTable,
+    ScoreTables,
+    format_score,
+    published_scores,
+)
 from seld.metrics.jackknife import ScoreIntervals, score_intervals
 from seld.metrics.location_aware import AVERAGES, LocationScorer, LocationScores
 from seld.metrics.location_counts import MOST_OVERLAP
@@ -68,15 +74,15 @@ class LocationRow:
     """One line of the tables.
 
     Attributes:
-        group: "all", "split", "room", "overlap", "sources" or "baseline".
+        group: "all", "split", "room", "overlap", "sources", "system", "baseline" or "published".
         label: e.g. "split 4".
-        n_recordings: number of scored recordings.
-        scores: by scorer, average and name; undefined ones are NaN.
+        n_recordings: number of scored recordings, None for published values.
+        scores: by scorer, average and name; unpublished ones are missing, undefined ones are NaN.
     """
 
     group: str
     label: str
-    n_recordings: int
+    n_recordings: int | None
     scores: Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
@@ -147,20 +153,23 @@ class LocationReport(ScoreTables):
 
     def remarks(self) -> list[str]:
         """Returns the sentences below the tables."""
-        return [f"{rules.name}: {_about(rules)}" for rules in self.rules] + list(self.notes)
+        return [f"{rules.name}: {described(rules)}" for rules in self.rules] + list(self.notes)
 
     def _lines(self, average: str) -> list[list[str]]:
         heading = ["", "recordings"]
         heading += [HEADINGS[name] for rules in self.rules for name in rules.scores]
         lines = [heading]
         for row in self.rows:
-            of = {rules.name: row.scores[rules.name][average] for rules in self.rules}
+            of = [row.scores.get(rules.name, {}).get(average, {}) for rules in self.rules]
+            if not any(of):
+                continue
             cells = [
-                format_score(name, of[rules.name][name])
-                for rules in self.rules
+                format_score(name, scores.get(name))
+                for rules, scores in zip(self.rules, of, strict=True)
                 for name in rules.scores
             ]
-            lines.append([row.label, str(row.n_recordings), *cells])
+            counted = UNDEFINED if row.n_recordings is None else str(row.n_recordings)
+            lines.append([row.label, counted, *cells])
         return lines
 
     def _class_lines(self) -> list[list[str]]:
@@ -183,7 +192,7 @@ def _plain(arrays: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _about(rules: YearRules) -> str:
+def described(rules: YearRules) -> str:
     """Describes the rules of a scorer in a sentence."""
     unit = "one-second blocks" if rules.unit == "block" else "frames"
     limits = [f"{rules.angle_threshold_deg:g} degrees"]
@@ -217,13 +226,13 @@ def _interval_lines(of_averages: Mapping[Average, ScoreIntervals]) -> list[list[
 def location_report(
     recordings: Sequence[LocationRecording],
     scorer: str | YearRules = "dcase2024",
-    n_classes: int | None = None,
+    classes: Sequence[str] | int | None = None,
     *,
-    class_names: Sequence[str] | None = None,
     intervals: bool = False,
-    significance: float = 0.05,
     frames_per_s: int = 10,
     notes: Sequence[str] = (),
+    published: Mapping[str, float] | None = None,
+    compared: Mapping[str, Sequence[LocationRecording]] | None = None,
 ) -> LocationReport:
     """Scores recordings under the rules of a year, and under the corrected ones.
 
@@ -233,17 +242,18 @@ def location_report(
     Args:
         recordings: at least one; sorted here by name.
         scorer: name of `seld.metrics.years.YEARS`, or rules.
-        n_classes: K; None: as many as `class_names`, else those of the year.
-        class_names: for the table of classes; None: numbers.
-        intervals: jackknife over recordings.
-        significance: probability outside the intervals.
+        classes: names for the table of classes, or only how many there are; None: as many as in the
+            year.
+        intervals: jackknife over recordings, of 95 %.
         frames_per_s: label frames per second.
         notes: further sentences to print below.
+        published: some of the year's scores, of its official average.
+        compared: estimates of other systems for the same recordings, by the label of their line.
 
     Raises:
         ConfigError: unknown scorer.
         DataError: no recordings.
-        ValueError: rows that cannot be used.
+        ValueError: rows that cannot be used, or a published score that the year does not have.
     """
     if not recordings:
         raise DataError(
@@ -254,21 +264,25 @@ def location_report(
     rules = [official]
     if official.corrected != official.name:
         rules.append(_corrected(official))
-    n_classes = n_classes or len(class_names or ()) or classes_of(official)
-    names = tuple(class_names or (f"class {number}" for number in range(n_classes)))
+    names = _class_names(classes, official)
+    n_classes = len(names)
     estimates = [each.estimate for each in recordings]
     scorers = [_score_each(each, recordings, estimates, n_classes, frames_per_s) for each in rules]
     rows = [*_group_rows(recordings, scorers), *_overlap_rows(scorers)]
     notes = [*notes, *_notes_on(recordings)]
+    for label, others in (compared or {}).items():
+        by_name = {other.name: other.estimate for other in others}
+        rows_of = [by_name[recording.name] for recording in recordings]
+        rows.append(_row("system", label, _scored_again(scorers, recordings, rows_of)))
     baselines, of_baselines = _baseline_rows(recordings, scorers)
     found: dict[str, dict[Average, ScoreIntervals]] = {}
     if intervals:
-        found = _intervals(scorers, significance)
+        found = _intervals(scorers)
         warnings = [each.warning() for of in found.values() for each in of.values()]
         of_baselines += [text for text in dict.fromkeys(warnings) if text]
     by_class = {each.rules.name: each.result("macro").by_class for each in scorers}
     return LocationReport(
-        (*rows, *baselines),
+        (*rows, *baselines, *_published_rows(published, official)),
         tuple(rules),
         by_class,
         scorers[0].result().n_reference,
@@ -311,6 +325,31 @@ def _score_each(
     for recording, estimate in zip(recordings, estimates, strict=True):
         scorer.update(recording.reference, estimate, recording.n_frames)
     return scorer
+
+
+def _scored_again(
+    scorers: Sequence[LocationScorer],
+    recordings: Sequence[LocationRecording],
+    estimates: Sequence[np.ndarray],
+) -> list[LocationScorer]:
+    """Scorers of the same rules for other estimates of the recordings."""
+    return [
+        _score_each(each.rules, recordings, estimates, each.n_classes, each.frames_per_s)
+        for each in scorers
+    ]
+
+
+def _class_names(classes: Sequence[str] | int | None, rules: YearRules) -> tuple[str, ...]:
+    if classes is None or isinstance(classes, int):
+        return tuple(f"class {number}" for number in range(classes or classes_of(rules)))
+    return tuple(classes)
+
+
+def _published_rows(published: Mapping[str, float] | None, rules: YearRules) -> list[LocationRow]:
+    if not published:
+        return []
+    scores = published_scores(published, rules.scores)
+    return [LocationRow("published", "published", None, {rules.name: {rules.average: scores}})]
 
 
 def _row(
@@ -371,11 +410,7 @@ def _baseline_rows(
         notes.append("Labels of another recording: left out, there is only one recording.")
     rows = []
     for label, rows_of in estimates.items():
-        of_label = [
-            _score_each(each.rules, recordings, rows_of, each.n_classes, each.frames_per_s)
-            for each in scorers
-        ]
-        rows.append(_row("baseline", label, of_label))
+        rows.append(_row("baseline", label, _scored_again(scorers, recordings, rows_of)))
     return rows, notes
 
 
@@ -389,13 +424,8 @@ def _notes_on(recordings: Sequence[LocationRecording]) -> list[str]:
     ]
 
 
-def _intervals(
-    scorers: Sequence[LocationScorer], significance: float
-) -> dict[str, dict[Average, ScoreIntervals]]:
+def _intervals(scorers: Sequence[LocationScorer]) -> dict[str, dict[Average, ScoreIntervals]]:
     return {
-        scorer.rules.name: {
-            average: score_intervals(scorer, average, significance=significance)
-            for average in AVERAGES
-        }
+        scorer.rules.name: {average: score_intervals(scorer, average) for average in AVERAGES}
         for scorer in scorers
     }

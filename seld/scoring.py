@@ -216,7 +216,7 @@ class LocationScoring(Scoring):
         return location_report(
             self._recordings(recordings),
             self.rules,
-            class_names=dataset.classes,
+            classes=dataset.classes,
             intervals=self.task.scoring.intervals,
             frames_per_s=dataset.frames_per_s,
             published=self.task.published,

@@ -96,7 +96,7 @@ def test_silence_scores_as_silence(report):
 
 @pytest.mark.parametrize("name", YEARS)
 def test_every_scorer_has_tables_with_the_corrected_one_beside(name):
-    report = location_report(make_recordings()[:2], name, 5, class_names=list("abcde"))
+    report = location_report(make_recordings()[:2], name, list("abcde"))
     assert report.rules[-1].name == YEARS[name].corrected
     assert (
         len({line.count("|") for line in report.to_markdown().splitlines() if "---" in line}) == 1
