@@ -50,7 +50,7 @@ Numbers = dict[str, float | None]
 @dataclass(frozen=True)
 class _Line:
     label: str
-    scores: dict[str, float | Numbers | None]
+    scores: dict[str, float | Numbers | dict[str, Numbers] | None]  # by definition, by average
     classes: dict[str, Numbers] = field(default_factory=dict)
 
 
@@ -214,7 +214,7 @@ def flat_scores(scores: Mapping[str, Any]) -> Numbers:
     flat: Numbers = {}
     for name, value in scores.items():
         if isinstance(value, dict):
-            flat |= {f"{name} {part}": score for part, score in value.items()}
+            flat |= {f"{name} {part}": score for part, score in flat_scores(value).items()}
         else:
             flat[name] = value
     return flat
