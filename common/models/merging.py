@@ -1,6 +1,6 @@
 """Layers that part and merge: channels, halves of a tensor, two branches, activations of axes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -126,7 +126,7 @@ class IdleWeights(keras.layers.Layer):
         shapes: shape of each weight, by name.
     """
 
-    def __init__(self, shapes: dict[str, Sequence[int]], **options: Any) -> None:
+    def __init__(self, shapes: Mapping[str, Sequence[int]], **options: Any) -> None:
         super().__init__(**options)
         self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
         for name, shape in self.shapes.items():

@@ -398,7 +398,8 @@ def torch_names(network: NetworkConfig) -> Names:
         names |= _video_names(network)
     for n in range(len(network.dense_units)):
         names |= linear_names(f"doa_fnn{n}", f"fnn_list.{n}")
-    return names | linear_names("doa_out", f"fnn_list.{len(network.dense_units)}")
+    names |= linear_names("doa_out", f"fnn_list.{len(network.dense_units)}")
+    return names
 
 
 def _attention_names(network: NetworkConfig, is_2025: bool) -> Names:
