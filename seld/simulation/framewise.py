@@ -219,11 +219,19 @@ def _event_rows(event: PlannedEvent, klass: int, layout: Layout, recording_s: fl
         times_s = (frames + 0.5) * hop_s - event.onset_s
         positions_m = event.trajectory.positions_m(times_s)
         azimuth_deg, elevation_deg, distance_m = to_angles(positions_m)
-    others = {"source": float(event.source), "distance_m": distance_m}
+    source, onscreen = np.full(len(frames), event.source), np.full(len(frames), np.nan)
     if "stereo" in layout.formats:
-        others["onscreen"] = is_in_view(azimuth_deg, elevation_deg).astype(float)
+        onscreen = is_in_view(azimuth_deg, elevation_deg).astype(float)
     klasses = np.full(len(frames), klass)
-    return make_rows(frames, klasses, azimuth_deg, elevation_deg, **others)
+    return make_rows(
+        frames,
+        klasses,
+        azimuth_deg,
+        elevation_deg,
+        source=source,
+        distance_m=distance_m,
+        onscreen=onscreen,
+    )
 
 
 def is_in_view(azimuth_deg: np.ndarray, elevation_deg: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import random
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -181,7 +180,7 @@ def test_the_checker_counts_own_sounds_by_class_and_split(tmp_path):
 
 
 def test_synthetic_sounds_have_no_groups():
-    settings = SimpleNamespace(version="1", seed=0, on_missing="synth")
+    settings = scene_settings(SimulationConfig(), 0)
     assert all(
         selection.n_groups == 0 for selection in select_sounds(("speech",), (1,), settings, None)
     )

@@ -100,10 +100,10 @@ def test_stereo_is_made_of_the_same_scene(starss):
         assert np.allclose(right, (w - y) / 2, atol=2 / 32768)
 
 
-def test_two_processes_and_single_formats_write_the_same_files(starss, tmp_path):
-    for formats, jobs in ((("foa", "mic"), 2), (("stereo",), 1)):
-        _simulate(tmp_path, "starss2023", formats, ParallelConfig(jobs=jobs), rooms=(0, 1))
-    assert _checksums(tmp_path) == _checksums(starss)
+def test_two_processes_and_fewer_formats_write_the_same_files(starss, tmp_path):
+    _simulate(tmp_path, "starss2023", ("stereo", "mic"), ParallelConfig(jobs=2), rooms=(0, 1))
+    expected = {name: each for name, each in _checksums(starss).items() if "foa_dev" not in name}
+    assert _checksums(tmp_path) == expected and len(expected) == 8
 
 
 def test_a_task_chooses_layout_and_format(tmp_path):
