@@ -20,6 +20,7 @@ NAMES = (
     "simulation",
     "extraction",
     "gcc_features",
+    "seld_features",
     "clip_features",
     "pipeline",
     "frontend",

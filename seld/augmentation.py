@@ -20,7 +20,7 @@ _CHANNEL_OF_AXIS = (X, Y, Z)
 TETRAHEDRON_DEG = ((45.0, 35.0), (-45.0, -35.0), (135.0, -35.0), (-135.0, 35.0))
 # Microphones taken for M1 to M4, and the move of the sources: sign and offset of the azimuth in
 # degrees, sign of the elevation.
-MICROPHONE_MOVES = (
+MICROPHONE_MOVES: tuple[tuple[tuple[int, ...], tuple[float, float, float]], ...] = (
     ((0, 1, 2, 3), (1.0, 0.0, 1.0)),
     ((1, 0, 3, 2), (-1.0, 0.0, -1.0)),
     ((2, 3, 0, 1), (-1.0, 180.0, -1.0)),
