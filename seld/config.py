@@ -5,12 +5,15 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from common.settings.augmentation import FeatureAugmentation
 from common.settings.folds import FoldConfig
 from common.settings.tasks import BaseTask, TrainingConfig
 from seld.dataset import DatasetConfig
 from seld.features import KINDS, FeatureConfig
 from seld.score import ScoringConfig
 from seld.simulation.settings import SimulationConfig
+
+_FOA_SWAPS = ("channel_swaps", "foa")
 
 
 class SeldTraining(TrainingConfig):
@@ -25,8 +28,14 @@ class SeldTraining(TrainingConfig):
         " masked_mae, masked_rmse: angles of active classes; masked_mse_2020: as published in 2020"
         " and 2021, with the mask of the wrong classes.",
     )
-    augmentation: Literal["none", "foa_rotation"] = Field(
-        "none", description="foa_rotation: 16 rotations and reflections; labels follow."
+    augmentation: Literal["none", "foa_rotation", "foa_axes", "mic_swap"] = Field(
+        "none",
+        description="Swaps of channels; labels follow. foa_rotation: 16 rotations and reflections;"
+        " foa_axes: all 48 of the axes, for vectors as targets; mic_swap: 8 of the tetrahedral"
+        " array.",
+    )
+    feature_augmentation: FeatureAugmentation = Field(
+        default_factory=FeatureAugmentation, description="Shifts of bands, and cutouts."
     )
     stage_epochs: dict[str, int] = Field(
         {}, description="`epochs` of single stages, by name, e.g. {sed: 20}."
@@ -76,6 +85,26 @@ class TaskConfig(BaseTask):
         return ["dev", "eval"] if tests_evaluation_set else ["dev"]
 
 
+def _augmentation_problems(name: str, features: FeatureConfig, dataset: DatasetConfig) -> list[str]:
+    """Contradictions between swaps of channels, and features and format."""
+    if name == "none":
+        return []
+    field, audio_format = ("microphone_swaps", "mic") if name == "mic_swap" else _FOA_SWAPS
+    found = []
+    if dataset.format != audio_format:
+        found.append(
+            f"`training.augmentation: {name}` needs `dataset.format: {audio_format}`. Received:"
+            f" {dataset.format}."
+        )
+    if getattr(features, field) is None:
+        able = [kind for kind, entry in KINDS.items() if getattr(entry, field) is not None]
+        found.append(
+            f"`training.augmentation: {name}` needs `features.kind` {' or '.join(able)},"
+            f" or `features.frontend: device`. Received: {features.kind}."
+        )
+    return found
+
+
 def _contradictions(task: TaskConfig) -> list[str]:
     """Contradictions between settings that are valid by themselves."""
     found = []
@@ -85,21 +114,12 @@ def _contradictions(task: TaskConfig) -> list[str]:
             f"`features.kind: {features.kind}` needs `dataset.format:"
             f" {features.entry.audio_format}`. Received: {dataset.format}."
         )
-    if training.augmentation == "foa_rotation" and dataset.format != "foa":
-        found.append(
-            "`training.augmentation: foa_rotation` needs `dataset.format: foa`. Received: mic."
-        )
+    found += _augmentation_problems(training.augmentation, features, dataset)
     if dataset.format == "foa" and dataset.channels != 4:
         found.append(
             "`dataset.format: foa` has 4 channels. Received: `dataset.channels:"
             f" {dataset.channels}`. Set `dataset.format: mic`, for microphones of any number and"
             " arrangement."
-        )
-    if training.augmentation == "foa_rotation" and features.channel_swaps is None:
-        rotated = [name for name, kind in KINDS.items() if kind.channel_swaps is not None]
-        found.append(
-            f"`training.augmentation: foa_rotation` needs `features.kind` {' or '.join(rotated)},"
-            f" or `features.frontend: device`. Received: {features.kind}."
         )
     names = [fold.name for fold in task.folds]
     if repeated := [name for name in names if names.count(name) > 1]:

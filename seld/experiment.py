@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
+from common.data.augmentation import FeatureChanges
 from common.data.feature_store import FeatureStore
 from common.data.pipeline import evaluation_stream, guard_stream
 from common.data.selection import Selection
@@ -29,7 +30,7 @@ from common.training.experiment import FoldedExperiment
 from common.training.stage import load_model
 from common.training.stage_data import ModelInput, stage_data
 from common.training.system import Stage, parts
-from seld.augmentation import foa_transforms
+from seld.augmentation import foa_transforms, foa_transforms_of_axes, microphone_transforms
 from seld.config import FoldConfig, SeldTraining, TaskConfig
 from seld.dataset import Events
 from seld.extraction import place_of, stored_members
@@ -175,8 +176,10 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
         folder: Path,
     ) -> keras.Model:
         task = self.task
-        augmented = task.training.augmentation == "foa_rotation"
-        transforms = self._transforms() if augmented else None
+        transforms = self._transforms(stage)
+        changes = FeatureChanges(
+            task.training.feature_augmentation, task.dataset.channels, features.entry.has_lags
+        )
         data = stage_data(
             stage,
             Selection.among(stores, fold.train),
@@ -185,7 +188,7 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
             task.pipeline,
             task.seed,
             task.training,
-            ModelInput(self.frontend, self._packed_channels, transforms),
+            ModelInput(self.frontend, self._packed_channels, transforms, changes),
         )
         earlier = EarlierOutputs(before, lambda: data.sets.current.values())
         n_frames: dict[str, int] = {}
@@ -200,11 +203,24 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
         start = self._start(stage, before)
         return self.train(stage, data, new_scorer, folder, training, start)
 
-    def _transforms(self) -> ChannelTransforms:
-        tables = self.task.features.channel_swaps
-        if tables is None:
-            raise ConfigError(f"Channels of {self.task.features.kind} cannot be rotated.")
-        return foa_transforms(tables, self.task.dataset.grid.lowest_azimuth_deg)
+    def _transforms(self, stage: Stage) -> ChannelTransforms | None:
+        """Swaps of channels for the training sequences; that the features have them is checked."""
+        features, name = self.task.features, self.task.training.augmentation
+        tables = features.microphone_swaps if name == "mic_swap" else features.channel_swaps
+        if name == "none" or tables is None:
+            return None
+        lowest_deg = self.task.dataset.grid.lowest_azimuth_deg
+        if name == "mic_swap":
+            return microphone_transforms(tables, lowest_deg)
+        if name == "foa_rotation":
+            return foa_transforms(tables, lowest_deg)
+        if stage.event_targets is None:
+            raise ConfigError(
+                "`training.augmentation: foa_axes` exchanges z with x or y, which angles cannot"
+                f" follow. Expected: a system whose targets are vectors. Received: {self.task.system}."
+                " Set it to foa_rotation."
+            )
+        return foa_transforms_of_axes(tables)
 
     def _statistics(
         self, fold: FoldConfig, stores: Sequence[FeatureStore]

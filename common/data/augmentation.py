@@ -62,15 +62,42 @@ class BatchFinisher:
             rows = rows if self.world.size == 1 else self.world.part_of(rows)  # (B,)
             features = transform_features(features, self.transforms, rows)
             batch = transform_angles(batch, self.transforms, rows)
+            batch = self._turn_vectors(batch, rows)
         if self.changes is not None:
             key = draw_key(-1 - self.seed, number, index)
             n_joint = (features.shape[0] or tf.shape(features)[0]) * self.world.size
             features, cut = change_features(features, self.changes, key, n_joint, self.world)
             if self.changes.settings.mask_labels:
-                batch = {**batch, INSIDE: batch[INSIDE] & ~tf.reduce_all(cut, axis=2)}
+                batch = self._mask(batch, tf.reduce_all(cut, axis=2))
         if self.interleaved_channels:
             features = interleave(features, self.interleaved_channels)
         return features, self.cutter.targets_of(batch)
+
+    def _turn_vectors(self, batch: Tensors, rows: tf.Tensor) -> Tensors:
+        """Turns the vectors in targets that are made from events."""
+        made, transforms = self.cutter.event_targets, self.transforms
+        if made is None or transforms is None:
+            return batch
+        turned = dict(batch)
+        for name, (axis, first) in made.vectors.items():
+            target = batch[name]
+            n_axes = min(3, target.shape[axis] - first)
+            parts = tf.split(target, [first, n_axes, target.shape[axis] - first - n_axes], axis)
+            order = list(range(target.shape.rank))
+            order[axis], order[-1] = order[-1], order[axis]
+            moved = transform_vectors(tf.transpose(parts[1], order), transforms, rows)
+            turned[name] = tf.concat([parts[0], tf.transpose(moved, order), parts[2]], axis)
+        return turned
+
+    def _mask(self, batch: Tensors, hidden: tf.Tensor) -> Tensors:
+        """Makes the labels of hidden frames, bool (B, T), unknown."""
+        made = self.cutter.event_targets
+        masked = {**batch, INSIDE: batch[INSIDE] & ~hidden}
+        for name, unknown in self.cutter.unknown_targets.items() if made else ():
+            at = tf.gather(hidden, self.cutter.middles(np.zeros(1, int))[0], axis=1)  # (B, T')
+            at = tf.reshape(at, [*tf.unstack(tf.shape(at)), *[1] * unknown.ndim])
+            masked[name] = tf.where(at, tf.constant(unknown), batch[name])
+        return masked
 
 
 def transform_features(

@@ -9,11 +9,19 @@ Arrays whose first axis is time are cut with the features; others, such as tags 
 whole recording and are repeated for each of its sequences.
 """
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from common.data.sequences import ACTIVITY, FEATURES, LABELLED, SequenceFormat, sequences_fitting
+from common.data.sequences import (
+    ACTIVITY,
+    EVENTS,
+    FEATURES,
+    LABELLED,
+    SequenceFormat,
+    sequences_fitting,
+)
 from common.data.shard_source import KNOWN, Tensors, input_name
 from common.data.tfrecord import ExampleSchema, tf
 from common.features.frontend import AUDIO
@@ -148,6 +156,16 @@ class SequenceCutter:
             joined = tf.concat([labels[name] for name in names], axis=-1)
             targets[output] = joined[:, middle] if joined.shape.rank == 3 else joined
         return targets
+
+    @cached_property
+    def unknown_targets(self) -> dict[str, np.ndarray]:
+        """Targets made from events for a frame without labels, by output."""
+        made = self.event_targets
+        if made is None:
+            return {}
+        columns = self.schema.arrays[EVENTS].shape[1]
+        table = made.table(np.zeros((0, columns or 0)), 0, False)
+        return {name: target[0] for name, target in made.make(table, np.zeros(1, int)).items()}
 
     def middles(self, starts: np.ndarray, length: int | None = None) -> np.ndarray:
         """Feature frames in the middle of each output frame of sequences, int (n, T').

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from common.data.augmentation import FeatureChanges
 from common.data.pipeline import evaluation_stream, train_stream
 from common.data.selection import Selection
 from common.data.sequences import SequenceFormat, batches_per_pass
@@ -31,11 +32,13 @@ class ModelInput:
         interleaved_channels: order the channels as the published SELDnet did, see
             `common.data.sequences.SequenceFormat`; a frontend does it by itself.
         transforms: augmentation of the training sequences, one row of it drawn for each.
+        changes: shifts of bands and cutouts of the training sequences.
     """
 
     frontend: Frontend | None = None
     interleaved_channels: bool | int = False
     transforms: ChannelTransforms | None = None
+    changes: FeatureChanges | None = None
 
     def sequence_format(self, stage: Stage, padding: np.ndarray | None = None) -> SequenceFormat:
         """Arrays for the model of a stage; `padding`: features (F, C) outside a recording."""
@@ -85,6 +88,7 @@ def stage_data(
             seed=seed,
             first_pass=trained // n_batches,
             transforms=inputs.transforms,
+            changes=inputs.changes,
             world=world(),
         )
         return stream.skip(trained % n_batches)
