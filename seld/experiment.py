@@ -178,7 +178,7 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
         task = self.task
         transforms = self._transforms(stage)
         changes = FeatureChanges(
-            task.training.feature_augmentation, task.dataset.channels, features.entry.has_lags
+            task.training.feature_augmentation, task.dataset.channels, task.features.entry.has_lags
         )
         data = stage_data(
             stage,
@@ -217,8 +217,8 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
         if stage.event_targets is None:
             raise ConfigError(
                 "`training.augmentation: foa_axes` exchanges z with x or y, which angles cannot"
-                f" follow. Expected: a system whose targets are vectors. Received: {self.task.system}."
-                " Set it to foa_rotation."
+                " follow. Expected: a system whose targets are vectors. Received:"
+                f" {self.task.system}. Set it to foa_rotation."
             )
         return foa_transforms_of_axes(tables)
 

@@ -87,7 +87,7 @@ class SeldStore(FamilyStore):
     def content(self, task: ExtractionTask, set_name: str) -> dict[str, Any]:
         dataset: DatasetConfig = task.dataset
         # Only if set: stores of other tasks stay as they are.
-        others = {"skip_silent": True} if dataset.skip_silent else {}
+        others: dict[str, Any] = {"skip_silent": True} if dataset.skip_silent else {}
         others |= {} if dataset.layout == "tau2019" else {"layout": dataset.layout}
         others |= {} if dataset.pad_short else {"pad_short": False}
         names = ("format", "classes", "sample_rate_hz", "channels", "recording_s", "label_hop_s")

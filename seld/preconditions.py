@@ -135,9 +135,8 @@ def feature_frames(task: TaskConfig, samples: int | None) -> int:
     recorded_hz = dataset.sample_rate_hz
     longest, rate_hz = round(dataset.recording_s * recorded_hz), features.rate_hz(recorded_hz)
     if not features.counts_the_end:
-        is_whole = dataset.pad_short or samples is None
-        kept_s = dataset.recording_s if is_whole else min(samples, longest) / recorded_hz
-        return frames_in(kept_s, features.hop_s)
+        kept = longest if dataset.pad_short or samples is None else min(samples, longest)
+        return frames_in(kept / recorded_hz, features.hop_s)
     kept = round(min(longest if samples is None else samples, longest) * rate_hz / recorded_hz)
     return 1 + kept // features.hop_samples(rate_hz)
 

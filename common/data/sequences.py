@@ -16,16 +16,16 @@ EVENTS = "events"
 
 
 class EventTargets(Protocol):
-    """Targets that are made from the events of recordings, sequence by sequence.
+    """Targets that are made from the events of recordings, sequence by sequence."""
 
-    Attributes:
-        shapes: by output of the model, the shape of the target of one output frame.
-        vectors: by output, the axis of the target that holds x, y and z, counted from the last,
-            and the place of x on it; rotations of recordings turn them.
-    """
+    # By output of the model, the shape of the target of one output frame.
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]: ...
 
-    shapes: Mapping[str, tuple[int, ...]]
-    vectors: Mapping[str, tuple[int, int]]
+    # By output, the axis of the target that holds x, y and z, counted from the last, and the place
+    # of x on it: rotations of recordings turn them.
+    @property
+    def vectors(self) -> Mapping[str, tuple[int, int]]: ...
 
     # From the stored events of a recording, its feature frames, and whether it has labels, to
     # whatever `make` needs of them.

@@ -7,7 +7,7 @@ such vectors for several tracks, multi-ACCDOA), and the activation at the end.
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import keras
 import numpy as np
@@ -52,7 +52,7 @@ from seld.decoding import (
 from seld.losses.accdoa import AccdoaError, MultiAccdoaError
 from seld.losses.directions import check_loss
 from seld.losses.vectors import MaskedVectorError, MaskedVectorError2020
-from seld.targets import SeldTargets, TargetForm
+from seld.targets import Axis, Form, SeldTargets, TargetForm
 
 DECODER_HIDDEN = 2048  # units between the dense layers of the video's decoder, PyTorch's default
 
@@ -298,9 +298,9 @@ def stages(task: TaskConfig) -> list[Stage]:
             "Networks with video cannot be trained: datasets are read without it. Expected:"
             " `network.video_features: 0` and `network.onscreen: false`."
         )
-    axes = (*network.axes, *(["distance"] if network.distance else []))
+    axes = cast(tuple[Axis, ...], (*network.axes, *(["distance"] if network.distance else [])))
     heads = network.output == "sed_doa"
-    form = "multi" if network.output == "multi_accdoa" else "classwise"
+    form: Form = "multi" if network.output == "multi_accdoa" else "classwise"
     sizes = TargetForm(form, task.dataset.n_classes, axes, network.n_tracks)
     return [
         Stage(
@@ -308,7 +308,7 @@ def stages(task: TaskConfig) -> list[Stage]:
             build=lambda shape: build_model(shape, task.dataset.n_classes, network),
             targets={},
             losses=_losses(network, task.training.doa_loss),
-            loss_weights=task.training.loss_weights if heads else {"accdoa": 1.0},
+            loss_weights={**task.training.loss_weights} if heads else {"accdoa": 1.0},
             target_stride=network.time_pooling,
             event_targets=SeldTargets.of(task, sizes, "sed" if heads else None),
         )

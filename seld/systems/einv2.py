@@ -6,7 +6,7 @@ order of tracks is left to the loss, `seld.losses.tracks.TrackError`.
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, cast, get_args
 
 import keras
 import numpy as np
@@ -22,7 +22,7 @@ from common.training.system import Stage
 from seld.config import TaskConfig
 from seld.decoding import decode_tracks, in_label_frames, output_frames, to_rows
 from seld.losses.directions import check_loss
-from seld.losses.tracks import TrackError
+from seld.losses.tracks import DoaError, TrackError
 from seld.targets import SeldTargets, TargetForm
 
 Size = Annotated[int, Field(gt=0)]
@@ -191,9 +191,9 @@ def stages(task: TaskConfig) -> list[Stage]:
     """
     network = NetworkConfig.model_validate(task.network)
     n_classes, training = task.dataset.n_classes, task.training
-    check_loss(training.doa_loss, ("mse", "masked_mse"), "einv2")
-    weights = training.loss_weights
-    loss = TrackError(weights["sed"] / sum(weights.values()), doa_error=training.doa_loss)
+    check_loss(training.doa_loss, get_args(DoaError), "einv2")
+    weights, doa_error = training.loss_weights, cast(DoaError, training.doa_loss)
+    loss = TrackError(weights["sed"] / sum(weights.values()), doa_error=doa_error)
     form = TargetForm("tracks", n_classes, n_tracks=network.n_tracks)
     return [
         Stage(
