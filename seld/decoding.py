@@ -188,18 +188,19 @@ def mean_of_tracks(
             nearest to those of the first; false: track by track, as published, although tracks
             have no order.
     """
-    (first_sed, first_doa), *others = models
-    orders = np.array(list(itertools.permutations(range(first_sed.shape[1]))))
-    seds, doas = [first_sed], [first_doa]
-    for sed, doa in others:
-        if aligned:
-            apart = np.square(sed[:, orders] - first_sed[:, None]).sum(axis=(-2, -1))
-            apart += np.square(doa[:, orders] - first_doa[:, None]).sum(axis=(-2, -1))
-            order = orders[apart.argmin(axis=1)][..., None]  # (T', N, 1)
-            sed, doa = (np.take_along_axis(each, order, axis=1) for each in (sed, doa))
-        seds.append(sed)
-        doas.append(doa)
-    return np.mean(seds, axis=0), np.mean(doas, axis=0)
+    joined = [np.concatenate(pair, axis=-1) for pair in models]
+    if aligned:
+        joined = [aligned_tracks(each, joined[0]) for each in joined]
+    mean = np.mean(joined, axis=0)
+    return mean[..., :-3], mean[..., -3:]
+
+
+def aligned_tracks(tracks: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Brings tracks (T', N, width), frame by frame, into the order nearest to the reference."""
+    orders = np.array(list(itertools.permutations(range(reference.shape[1]))))
+    apart = np.square(tracks[:, orders] - reference[:, None]).sum(axis=(-2, -1))  # (T', orders)
+    order = orders[apart.argmin(axis=1)][..., None]  # (T', N, 1)
+    return np.take_along_axis(tracks, order, axis=1)
 
 
 def to_rows(vectors: Vectors, onscreen_from: float = 0.5) -> np.ndarray:

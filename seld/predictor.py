@@ -20,17 +20,23 @@ from common.inference.frame_stream import Framing
 from common.inference.predictor import Event, Predictor, StreamOutput
 from common.inference.windows import Window, Windows
 from common.training.ensemble import Ensemble, Outputs, load_models, mean_outputs, scored_stages
+from common.training.system import Stage
 from seld.config import TaskConfig
+from seld.decoding import activity_of, aligned_tracks
 from seld.experiment import Experiment
 from seld.features import compute_features
-from seld.figures import recording_figure, runs
+from seld.figures import recording_figure
 from seld.geometry import AngleGrid, cartesian_to_spherical, spherical_to_cartesian
+from seld.rows import AZIMUTH, CLASS, COLUMNS, DISTANCE, ELEVATION, FRAME, SOURCE, wide_rows
+from seld.targets import SeldTargets
+from seld.tracking import SourceTracker
 from seld.validation import detects_only
 
 Decode = Callable[[Outputs, int], np.ndarray]
 # Sequences of context before those that count (one more comes after them), in live prediction
 # with a model that is evaluated on whole recordings.
 _SEQUENCES_BEFORE = 4
+_AXES_OF_TRACKS = 5  # of outputs (B, T', N, A, K)
 
 
 def load_predictor(
@@ -55,6 +61,14 @@ def load_predictor(
             f"{run} learned directions only (`network.mode: doa_only`), of events whose times are"
             " known. Expected: a run with detection, too, such as `network.mode: two_stage`."
         )
+    frontend = as_frontend(task.features, task.dataset.sample_rate_hz, task.dataset.channels)
+    if live and not frontend.is_local:
+        raise ConfigError(
+            f"{run} takes features whose frames depend on the whole recording, `features.kind:"
+            f" {task.features.kind}` with `features.top_db: {task.features.top_db}`. Expected: a"
+            " run without, such as `features.top_db: null`, for live prediction; files can be"
+            " predicted."
+        )
     models = load_models(run, task, stages, fold, average_outputs)
     return SeldPredictor(experiment, models, windows_of(task, experiment.network, live))
 
@@ -73,7 +87,9 @@ class SeldPredictor(Predictor["TrackDecoder"]):
     def __init__(self, experiment: Experiment, models: Ensemble, windows: Windows):
         super().__init__(experiment, models, windows)
         self.channels = self.task.dataset.channels
-        self.has_directions = not detects_only(models.stages[-1][0])
+        self._predicted = RowOutputs.of(models.stages[-1][0])
+        self.has_directions = self._predicted.has_directions
+        self.has_distances = self._predicted.has_distances
 
     @property
     def sample_rate_hz(self) -> int:
@@ -96,7 +112,7 @@ class SeldPredictor(Predictor["TrackDecoder"]):
     def new_decoder(self) -> "TrackDecoder":
         """A decoder of one recording."""
         stride = self.models.stages[-1][0].target_stride
-        return TrackDecoder.of(self.experiment, stride, self.has_directions)
+        return TrackDecoder.of(self.experiment, stride, self._predicted)
 
     def draw(
         self,
@@ -155,40 +171,94 @@ def windows_of(task: TaskConfig, network: Any, live: bool) -> Windows:
 def average_outputs(of_folds: Sequence[Outputs]) -> Outputs:
     """The mean of the outputs of several folds; azimuths are averaged on the circle.
 
+    Tracks have no order: those of later folds are brought into the order in which they are nearest
+    to those of the first.
+
     Args:
-        of_folds: {"sed": (..., K), "doa": (..., 2K) in radians, K azimuths first, or (..., 3K) as
-            vectors} each.
+        of_folds: "sed" (..., K) and "doa" (..., 2K) in radians, K azimuths first, or as vectors; or
+            other outputs, of which "tracks" (..., N, K + 3) and "accdoa" (..., N, A, K) have
+            tracks.
     """
+    first = of_folds[0]
+    if "tracks" in first:
+        return mean_outputs(_aligned(of_folds, "tracks", first["tracks"].shape[-2:]))
+    # (B, T', N, A, K) for tracks, (B, T', A, K) without
+    if "accdoa" in first and first["accdoa"].ndim == _AXES_OF_TRACKS:
+        turned = [{"accdoa": np.moveaxis(each["accdoa"], -1, -3)} for each in of_folds]
+        mean = mean_outputs(_aligned(turned, "accdoa", turned[0]["accdoa"].shape[-2:]))
+        return {"accdoa": np.moveaxis(mean["accdoa"], -3, -1)}
     mean = mean_outputs(of_folds)
-    n_classes = mean["sed"].shape[-1]
-    if mean["doa"].shape[-1] == 2 * n_classes:
+    n_classes = mean["sed"].shape[-1] if "sed" in mean else 0
+    if n_classes and mean["doa"].shape[-1] == 2 * n_classes:
         azimuths = np.stack([each["doa"][..., :n_classes] for each in of_folds])
         sine, cosine = np.sin(azimuths).mean(axis=0), np.cos(azimuths).mean(axis=0)
         mean["doa"][..., :n_classes] = np.arctan2(sine, cosine)
     return mean
 
 
+def _aligned(of_folds: Sequence[Outputs], name: str, track_shape: tuple[int, ...]) -> list[Outputs]:
+    """Outputs whose tracks (..., N, width) are in the order of the first fold's."""
+    flat = [each[name].reshape(-1, *track_shape) for each in of_folds]
+    shape = of_folds[0][name].shape
+    return [{name: aligned_tracks(each, flat[0]).reshape(shape)} for each in flat]
+
+
+@dataclass(frozen=True)
+class RowOutputs:
+    """Parts of rows that a system predicts.
+
+    Attributes:
+        has_directions: directions; otherwise only frames and classes.
+        has_sources: several sources of a class, told apart by number.
+        has_distances: distances.
+        n_coordinates: coordinates of vectors: 3, or 2 for x and y.
+    """
+
+    has_directions: bool = True
+    has_sources: bool = False
+    has_distances: bool = False
+    n_coordinates: int = 3
+
+    @classmethod
+    def of(cls, stage: Stage) -> "RowOutputs":
+        """Parts of the rows of the last stage of a system."""
+        made = stage.event_targets
+        if not isinstance(made, SeldTargets):
+            return cls(not detects_only(stage))
+        form = made.form
+        return cls(True, form.form != "classwise", "distance" in form.axes, form.n_coordinates)
+
+    @property
+    def columns(self) -> list[int]:
+        """Columns of rows that are predictions."""
+        directions = [AZIMUTH, ELEVATION] if self.has_directions else []
+        others = [SOURCE] * self.has_sources + [DISTANCE] * self.has_distances
+        return [FRAME, CLASS, *directions, *others]
+
+
 @dataclass
 class _Run:
-    """An active class: its frames [first, end), the sums of its directions and probabilities."""
+    """A source while it is active: its class, frames [first, end), and sums over its rows."""
 
+    klass: int
     first: int
     end: int
     direction: np.ndarray = field(default_factory=lambda: np.zeros(3))
     score: float = 0.0
+    distance_m: float = 0.0
 
 
 class TrackDecoder:
     """Turns outputs into rows of frame, class and direction, and these into events.
 
     Args:
-        decode: from outputs and a number of label frames to rows (n, 4), see `seld.systems`.
+        decode: from outputs and a number of label frames to rows, see `seld.systems`.
         stride: feature frames per output frame.
         hop_ratio: hop of the labels by that of the features.
         hop_s: hop of the labels.
         classes: class names.
         grid: feature frames after which outputs may be cut without changing the decoded rows.
-        has_directions: True if the directions of the rows are predictions.
+        outputs: which parts of the rows are predictions, and coordinates of vectors.
         directions: grid of directions of the dataset, with the azimuths of the events.
     """
 
@@ -200,20 +270,20 @@ class TrackDecoder:
         hop_s: float,
         classes: Sequence[str],
         grid: int,
-        has_directions: bool,
+        outputs: "RowOutputs",
         directions: AngleGrid | None = None,
     ):
         self._decode, self._stride, self._ratio = decode, stride, hop_ratio
         self._directions = directions or AngleGrid()
         self._hop_s, self._classes = hop_s, classes
-        self._grid, self._has_directions = grid, has_directions
+        self._grid, self._predicted = grid, outputs
         self._outputs: Outputs = {}  # not decoded yet
         self._n_decoded = 0  # label frames
-        self._active: dict[int, _Run] = {}
-        self.rows = Rows(4)
+        self._tracker, self._active = SourceTracker(), dict[int, _Run]()  # by number of the source
+        self.rows = Rows(len(outputs.columns))
 
     @classmethod
-    def of(cls, experiment: Experiment, stride: int, has_directions: bool) -> "TrackDecoder":
+    def of(cls, experiment: Experiment, stride: int, outputs: "RowOutputs") -> "TrackDecoder":
         """Makes the decoder of a task; arguments as above."""
         task, network = experiment.task, cast(Any, experiment.network)
         hop_ratio = task.dataset.label_hop_s / task.features.hop_s
@@ -225,7 +295,7 @@ class TrackDecoder:
         repeat = 2 * Fraction(hop_ratio).limit_denominator(10_000).numerator
         grid, dataset = math.lcm(network.time_pooling, repeat), task.dataset
         labels = dataset.label_hop_s, dataset.classes
-        return cls(decode, stride, hop_ratio, *labels, grid, has_directions, dataset.grid)
+        return cls(decode, stride, hop_ratio, *labels, grid, outputs, dataset.grid)
 
     def push(self, window: Window, outputs: Outputs, duration_s: float = math.inf) -> StreamOutput:
         """Adds the outputs (T', width) of a window; the last of them wait for the next window."""
@@ -236,7 +306,7 @@ class TrackDecoder:
             name: np.concatenate([kept[name], value[counted]]) if kept else value[counted]
             for name, value in outputs.items()
         }
-        ready = (len(self._outputs["sed"]) * stride - 1) // self._grid * self._grid
+        ready = (self._n_waiting * stride - 1) // self._grid * self._grid
         if ready <= 0:
             return StreamOutput()
         return self._decoded(ready // stride, round(ready / self._ratio), duration_s)
@@ -244,8 +314,9 @@ class TrackDecoder:
     def finish(self, n_frames: int, duration_s: float) -> StreamOutput:
         """Decodes the rest and ends all events, at the latest with the recording."""
         n_left = round(n_frames / self._ratio) - self._n_decoded
-        output = self._decoded(len(self._outputs["sed"]), n_left, duration_s)
-        events = output.events + [self._event(k, run) for k, run in sorted(self._active.items())]
+        output = self._decoded(self._n_waiting, n_left, duration_s)
+        still = sorted(self._active.values(), key=lambda run: run.klass)
+        events = output.events + [self._event(run) for run in still]
         self._active = {}
         for number, event in enumerate(events):
             end_s = min(event.offset_s, max(event.onset_s, duration_s))
@@ -254,9 +325,12 @@ class TrackDecoder:
 
     def details(self) -> dict[str, Any]:
         """Hop length, classes and columns of the rows."""
-        angles = ["azimuth_deg", "elevation_deg"] if self._has_directions else []
-        columns = ["frame", "class", *angles]
+        columns = [COLUMNS[column] for column in self._predicted.columns]
         return {"hop_s": self._hop_s, "classes": list(self._classes), "columns": columns}
+
+    @property
+    def _n_waiting(self) -> int:
+        return len(next(iter(self._outputs.values()), ()))
 
     def _decoded(self, n_outputs: int, n_frames: int, duration_s: float) -> StreamOutput:
         """Decodes `n_outputs` outputs to `n_frames` label frames, up to the recording's end."""
@@ -266,38 +340,41 @@ class TrackDecoder:
             n_frames = min(n_frames, math.ceil(duration_s / self._hop_s - 1e-6) - self._n_decoded)
         if n_frames <= 0:
             return StreamOutput()
-        rows = self._decode(part, n_frames)
+        rows = wide_rows(self._decode(part, n_frames))
         source = np.floor(np.arange(n_frames) * self._ratio + 1e-6).astype(int) // self._stride
-        scores = part["sed"][np.minimum(source, n_outputs - 1)]  # (n_frames, K)
+        activity = activity_of(part, self._predicted.n_coordinates)
+        scores = activity[np.minimum(source, n_outputs - 1)]  # (n_frames, K)
+        rows[:, SOURCE] = self._tracker.number(rows, self._n_decoded)
         events = self._joined(rows, scores)
-        rows[:, 0] += self._n_decoded
+        rows[:, FRAME] += self._n_decoded
         self._n_decoded += n_frames
+        rows = rows[:, self._predicted.columns]
         self.rows.add(rows)
-        return StreamOutput(events, rows if self._has_directions else rows[:, :2])
+        return StreamOutput(events, rows)
 
     def _joined(self, rows: np.ndarray, scores: np.ndarray) -> list[Event]:
         """Joins rows to events; those that end before the last frame are returned."""
-        before, n_frames, events = self._n_decoded, len(scores), []
-        vectors = spherical_to_cartesian(*np.deg2rad(rows[:, 2:].T))
-        for k, first, end in runs(rows):
-            here = (rows[:, 1] == k) & (rows[:, 0] >= first) & (rows[:, 0] < end)
-            run = self._active.get(k)
-            if run is None or run.end < before + first:
-                events += [] if run is None else [self._event(k, run)]
-                run = self._active[k] = _Run(before + first, before + first)
-            run.end = before + end
-            run.direction += vectors[here].sum(axis=0)
-            run.score += float(scores[first:end, k].sum())
-        for k in [k for k, run in self._active.items() if run.end < before + n_frames]:
-            events.append(self._event(k, self._active.pop(k)))
-        return events
+        before, n_frames = self._n_decoded, len(scores)
+        vectors = spherical_to_cartesian(*np.deg2rad(rows[:, [AZIMUTH, ELEVATION]].T))
+        ended = list[_Run]()
+        for row, vector in zip(rows, vectors, strict=True):
+            frame, k, number = (int(row[column]) for column in (FRAME, CLASS, SOURCE))
+            run = self._active.setdefault(number, _Run(k, before + frame, before + frame))
+            run.end = before + frame + 1
+            run.direction += vector
+            run.score += float(scores[frame, k])
+            run.distance_m += float(row[DISTANCE])
+        for number in [n for n, run in self._active.items() if run.end < before + n_frames]:
+            ended.append(self._active.pop(number))
+        return [self._event(run) for run in ended]
 
-    def _event(self, k: int, run: _Run) -> Event:
+    def _event(self, run: _Run) -> Event:
         angles: tuple[float | None, float | None] = None, None
-        if self._has_directions:
+        if self._predicted.has_directions:
             azimuth, elevation, _ = cartesian_to_spherical(run.direction)
             # Rounded as it is printed: 359.99 would be printed as 360.0.
             azimuth_deg = self._directions.on_circle(np.round(np.rad2deg(azimuth), 1))
             angles = float(azimuth_deg), float(np.rad2deg(elevation))
-        times_s = run.first * self._hop_s, run.end * self._hop_s
-        return Event(*times_s, self._classes[k], run.score / (run.end - run.first), *angles)
+        n_frames, times_s = run.end - run.first, (run.first * self._hop_s, run.end * self._hop_s)
+        distance_m = run.distance_m / n_frames if self._predicted.has_distances else None
+        return Event(*times_s, self._classes[run.klass], run.score / n_frames, *angles, distance_m)

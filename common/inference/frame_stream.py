@@ -23,6 +23,7 @@ class Framing:
         n_frames: from the number of samples of a recording to that of its frames.
         min_samples: shorter recordings are padded with digital silence to so many samples, as in
             training.
+        is_local: False: frames depend on others far away, so that all wait for the recording's end.
     """
 
     hop: int
@@ -30,6 +31,7 @@ class Framing:
     lead_frames: int
     n_frames: Callable[[int], int]
     min_samples: int = 0
+    is_local: bool = True
 
     @classmethod
     def of(
@@ -38,7 +40,8 @@ class Framing:
         """Framing of features that are described as a frontend, wherever they are computed."""
         centred = frontend.entry.is_centred
         lead = -(-(frontend.longest // 2) // frontend.hop_samples) if centred else 0
-        return cls(frontend.hop_samples, frontend.longest, lead, n_frames, min_samples)
+        sizes = frontend.hop_samples, frontend.longest, lead
+        return cls(*sizes, n_frames, min_samples, frontend.is_local)
 
 
 class FrameStream:
@@ -66,7 +69,7 @@ class FrameStream:
         self.n_samples += len(audio)
         self._audio = audio if self._audio is None else np.concatenate([self._audio, audio])
         end = (self.n_samples - framing.longest) // framing.hop
-        if end <= self._given:
+        if end <= self._given or not framing.is_local:
             return None
         known = (end - self._start) * framing.hop + framing.longest
         arrays = self._arrays(self._compute(self._audio[:known]), end)

@@ -15,6 +15,7 @@ from common.io.files import atomic_path, write_text
 
 COLUMNS = ("onset", "offset", "label", "score")
 DIRECTIONS = ("azimuth", "elevation")
+DISTANCES = ("distance",)
 
 
 def predict_file(predictor: Predictor, source: FileSource, target: Path, run: Path) -> str:
@@ -88,16 +89,18 @@ def _hundredths(angle_deg: float) -> float:
 
 def columns_of(predictor: Predictor) -> tuple[str, ...]:
     """Names of the columns of a table of events."""
-    return COLUMNS + (DIRECTIONS if predictor.has_directions else ())
+    directions = DIRECTIONS if predictor.has_directions else ()
+    return COLUMNS + directions + (DISTANCES if predictor.has_distances else ())
 
 
 def fields(event: Event, predictor: Predictor) -> list[Any]:
-    """An event as numbers and text of the columns: seconds to a microsecond, degrees to a tenth."""
+    """An event as numbers and text of the columns: microseconds, tenths of degrees, centimetres."""
     times_s = round(event.onset_s, 6), round(event.offset_s, 6)
     values: list[Any] = [*times_s, event.label, round(event.score, 4)]
-    angles = [event.azimuth_deg, event.elevation_deg] if predictor.has_directions else []
-    for angle in angles:
-        values.append(None if angle is None else round(float(np.float64(angle)) + 0.0, 1))
+    places = [(event.azimuth_deg, 1), (event.elevation_deg, 1)] if predictor.has_directions else []
+    places += [(event.distance_m, 2)] if predictor.has_distances else []
+    for value, digits in places:
+        values.append(None if value is None else round(float(np.float64(value)) + 0.0, digits))
     return values
 
 

@@ -36,6 +36,7 @@ class Event:
         score: mean probability of its frames.
         azimuth_deg: mean direction; None for systems without directions.
         elevation_deg: mean direction.
+        distance_m: mean distance; None for systems without distances.
     """
 
     onset_s: float
@@ -44,6 +45,7 @@ class Event:
     score: float
     azimuth_deg: float | None = None
     elevation_deg: float | None = None
+    distance_m: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,12 +91,13 @@ class Predictor(ABC, Generic[DecoderType]):
     Attributes:
         channels: of the audio; None: any number, of which the mean is taken.
         has_directions: True if events have directions.
+        has_distances: True if events have distances.
         padding: mean of the features (F, C) after a recording; None: its last frame is repeated.
         context_frames: hops of audio beyond the frames of a window; None: models take features.
     """
 
     channels: int | None = None
-    has_directions = False
+    has_directions = has_distances = False
 
     def __init__(self, experiment: Any, models: Ensemble, windows: Windows):
         self.experiment, self.task = experiment, experiment.task

@@ -1,0 +1,61 @@
+"""Sources followed through label frames: rows of one class that go on from frame to frame."""
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from seld.geometry import cartesian_distance, spherical_to_cartesian
+from seld.rows import AZIMUTH, CLASS, ELEVATION, FRAME
+
+
+class SourceTracker:
+    """Gives the rows of a recording numbers of sources, part by part.
+
+    In each frame, as many rows of a class as possible go on with the sources of the frame before,
+    those together that have the least total angle; the others are new sources. One row of a class
+    in each frame is one source until the first frame without it.
+    """
+
+    def __init__(self) -> None:
+        self._frame, self._n_sources = -2, 0
+        self._last: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # by class: numbers, vectors
+
+    def number(self, rows: np.ndarray, first_frame: int = 0) -> np.ndarray:
+        """Numbers the rows of the next frames.
+
+        Args:
+            rows: sorted by frame, see `seld.rows`, only frames after those given before.
+            first_frame: number of the frame that is 0 in `rows`.
+
+        Returns:
+            int64 (n,), from 0 on, different for all sources of the recording.
+        """
+        numbers = np.zeros(len(rows), np.int64)
+        vectors = spherical_to_cartesian(*np.deg2rad(rows[:, [AZIMUTH, ELEVATION]].T))
+        frames, classes = rows[:, FRAME].astype(int) + first_frame, rows[:, CLASS].astype(int)
+        starts = np.flatnonzero(np.diff(frames, prepend=-1))
+        for begin, end in zip(starts, [*starts[1:], len(rows)], strict=True):
+            follows = frames[begin] == self._frame + 1
+            before, self._last = self._last if follows else {}, {}
+            self._frame = int(frames[begin])
+            here = np.arange(begin, end)
+            for k in dict.fromkeys(classes[begin:end].tolist()):
+                own = here[classes[begin:end] == k]
+                numbers[own] = self._continued(before.get(k), vectors[own])
+                self._last[k] = numbers[own], vectors[own]
+        return numbers
+
+    def _continued(
+        self, before: tuple[np.ndarray, np.ndarray] | None, vectors: np.ndarray
+    ) -> np.ndarray:
+        """Numbers of the rows (n, 3) of a class in a frame, given those of the frame before."""
+        numbers = np.full(len(vectors), -1, np.int64)
+        if before is not None and len(before[0]) == len(vectors) == 1:
+            return before[0]
+        if before is not None:
+            apart = cartesian_distance(vectors[:, None], before[1][None])  # (n, m)
+            rows, sources = linear_sum_assignment(np.nan_to_num(apart, nan=np.pi))
+            numbers[rows] = before[0][sources]
+        new = numbers < 0
+        numbers[new] = self._n_sources + np.arange(new.sum())
+        self._n_sources += int(new.sum())
+        return numbers
