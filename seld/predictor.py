@@ -280,7 +280,7 @@ class TrackDecoder:
         self._outputs: Outputs = {}  # not decoded yet
         self._n_decoded = 0  # label frames
         self._tracker, self._active = SourceTracker(), dict[int, _Run]()  # by number of the source
-        self.rows = Rows(len(outputs.columns))
+        self.rows = Rows(ELEVATION + 1)
 
     @classmethod
     def of(cls, experiment: Experiment, stride: int, outputs: "RowOutputs") -> "TrackDecoder":
@@ -348,9 +348,8 @@ class TrackDecoder:
         events = self._joined(rows, scores)
         rows[:, FRAME] += self._n_decoded
         self._n_decoded += n_frames
-        rows = rows[:, self._predicted.columns]
-        self.rows.add(rows)
-        return StreamOutput(events, rows)
+        self.rows.add(rows[:, : ELEVATION + 1])
+        return StreamOutput(events, rows[:, self._predicted.columns])
 
     def _joined(self, rows: np.ndarray, scores: np.ndarray) -> list[Event]:
         """Joins rows to events; those that end before the last frame are returned."""

@@ -24,7 +24,7 @@ from common.training.system import parts
 from seld.dataset import Recording
 from seld.experiment import Experiment
 from seld.extraction import ExampleMaker, example_schema
-from seld.predictor import TrackDecoder, average_outputs
+from seld.predictor import RowOutputs, TrackDecoder, average_outputs
 from tests.runs import SELDNET, TWO_STAGE, noises, task_of, write_run
 
 RATE_HZ, SECONDS = 16000, 13.3
@@ -273,9 +273,7 @@ def track_decoder(hop_ratio=1.0, stride=1, grid=2):
             float
         )
 
-    return TrackDecoder(
-        decode, stride, hop_ratio, 0.1, ("bark", "cough"), grid, has_directions=True
-    )
+    return TrackDecoder(decode, stride, hop_ratio, 0.1, ("bark", "cough"), grid, RowOutputs())
 
 
 def test_an_event_has_the_mean_direction_of_its_frames():

@@ -1,0 +1,110 @@
+"""Systems of 2020 to 2025 on simulated moving scenes: trained, scored, reported, predicted."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.cli.predict import main as predict
+from seld.cli import main
+from seld.csv_formats import read_rows
+from seld.score import main as score_years
+from tests.pages import check_scores, read_report
+
+ROOT = Path(__file__).parents[2]
+SMALL = {
+    "dataset.layout": "starss2024",
+    "simulation.preset": "fixture",
+    "simulation.recordings_per_split": "{1: 3, 2: 2, 3: 1, 4: 2}",
+    "simulation.duration_s": "6.0",
+    "pipeline.sequence_frames": "100",
+    "pipeline.batch_size": "4",
+    "training.epochs": "1",
+    "parallel.jobs": "1",
+}
+ACCDOA = {"network.n_filters": "4", "network.gru_units": "[8]", "network.dense_units": "[8]"}
+EINV2 = {
+    "network.filters": "[4, 4, 4, 8]",
+    "network.encoder_layers": "1",
+    "network.encoder_units": "8",
+}
+SYSTEMS = {
+    "multi-accdoa-demo": {
+        **ACCDOA,
+        "scoring.scorer": "dcase2024",
+        "network.attention_layers": "1",
+        "network.distance": "true",
+        "network.end_activation": "linear",
+        "training.augmentation": "foa_axes",
+    },
+    "accdoa-demo": {**ACCDOA, "scoring.intervals": "true"},
+    "einv2-demo": {**EINV2, "features.n_mels": "16"},
+}
+
+
+def arguments(folder: Path, task_id: str) -> list[str]:
+    folders = {f"{name}_dir": str(folder / name) for name in ("feature", "output")}
+    settings = {**SMALL, **SYSTEMS[task_id], **folders, "dataset_dir": str(folder / "scenes")}
+    options = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    return [*options, "--params", str(ROOT / "params.yaml")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("years")
+    for task_id in SYSTEMS:
+        assert main([task_id, "a", *arguments(folder, task_id)]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("task_id", SYSTEMS)
+def test_a_run_has_the_scores_of_its_year_and_a_report(folder, task_id):
+    run = folder / "output" / f"{task_id}_a"
+    scores = json.loads((run / "scores.json").read_text())
+    labels = [row["label"] for row in scores["rows"]]
+    assert {"all", "split 4", "always silent", "labels of another recording"} <= set(labels)
+    year = "dcase2024" if "multi" in task_id else "dcase2023"
+    official = scores["rows"][0]["scores"][year]["macro"]
+    assert 0 <= official["f"] <= 1
+    assert ("relative_distance_error" in official) == (year == "dcase2024")
+    history = (run / "fold1" / "seld" / "history.csv").read_text().splitlines()
+    assert {"val_f", "val_er", "val_doa_error_deg", "val_map_macro"} <= set(history[0].split(","))
+    check_scores(read_report(run / "report.html"), run / "scores.json")
+
+
+def test_the_folder_of_submissions_gives_the_scores_of_the_run(folder, tmp_path):
+    run = folder / "output" / "multi-accdoa-demo_a"
+    places = [str(run / "fold1" / "submissions"), str(folder / "scenes" / "metadata_dev")]
+    options = ["--scorer", "dcase2024", "--splits", "4", "--json", str(tmp_path / "s.json")]
+    assert score_years([*places, *options]) == 0
+    stored, again = (
+        json.loads((place).read_text())["rows"][0]["scores"]["dcase2024"]
+        for place in (run / "scores.json", tmp_path / "s.json")
+    )
+    assert again["macro"] == pytest.approx(stored["macro"], nan_ok=True)
+
+
+def test_submission_files_hold_unit_vectors_and_distances_in_metres(folder):
+    submissions = folder / "output" / "multi-accdoa-demo_a" / "fold1" / "submissions"
+    files = sorted(submissions.glob("fold4_*.csv"))
+    assert len(files) == 2
+    rows = np.concatenate([read_rows(path, "submission2024", 13) for path in files])
+    assert (rows[:, 5] >= 0).all()
+
+
+@pytest.mark.parametrize("task_id", SYSTEMS)
+def test_a_recording_is_predicted_as_in_the_test(folder, task_id, tmp_path):
+    run = folder / "output" / f"{task_id}_a"
+    audio = sorted((folder / "scenes" / "foa_dev").rglob("fold4_*.wav"))[0]
+    assert predict([str(run), str(audio), "--out", str(tmp_path)]) == 0
+    found = json.loads((tmp_path / f"{audio.stem}.json").read_text())
+    columns = ["frame", "class", "azimuth_deg", "elevation_deg"]
+    columns += [] if task_id == "accdoa-demo" else ["source"]
+    columns += ["distance_m"] if "multi" in task_id else []
+    assert found["columns"] == columns
+    fmt = "submission2024" if "multi" in task_id else "submission2023"
+    submitted = read_rows(run / "fold1" / "submissions" / f"{audio.stem}.csv", fmt, 13)
+    rows = np.array(found["frames"]).reshape(-1, len(columns))
+    np.testing.assert_allclose(rows[:, :4], submitted[:, :4], atol=0.011)
+    assert all(event["offset"] > event["onset"] for event in found["events"])
