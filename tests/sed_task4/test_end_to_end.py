@@ -1,6 +1,9 @@
-"""From simulated clips to tables of scores, by the programs themselves."""
+"""The CRNN from simulated clips to tables of scores, by the programs themselves."""
 
+import contextlib
+import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,35 +15,7 @@ from sed_task4.clip_groups import draw_validation
 from sed_task4.score import main as score
 from tests.browser import BROWSER, NO_BROWSER, check_layout
 from tests.pages import check_scores, read_report
-
-ROOT = Path(__file__).parents[2]
-SMALL = {
-    "simulation.preset": "fixture",
-    "pipeline.batch_size": "2",
-    "pipeline.recordings_per_shard": "4",
-    "scoring.sed_eval": "true",
-}
-CRNN = {
-    "network.n_filters": "4",
-    "network.gru_units": "[4]",
-    "training.epochs": "2",
-    "second_pass.epochs": "2",
-} | {"second_pass.batch_size": "2"}
-CNN = {
-    "network.filters": "[2, 2, 4, 4]",
-    "training.epochs": "2",
-    "training.iterations_per_epoch": "2",
-}
-
-
-def arguments(folder: Path, settings: dict[str, str]) -> list[str]:
-    folders = {f"{name}_dir": str(folder / name) for name in ("dataset", "feature", "output")}
-    options = [
-        part
-        for key, value in (SMALL | folders | settings).items()
-        for part in ("--set", f"{key}={value}")
-    ]
-    return [*options, "--params", str(ROOT / "params.yaml")]
+from tests.sed_task4.tiny_runs import CRNN, arguments
 
 
 @pytest.fixture(scope="module")
@@ -125,62 +100,43 @@ def test_the_published_form_of_the_two_passes_runs(folder):
     assert (folder / "output" / "crnn-demo-published_a" / "scores.json").exists()
 
 
-def test_the_evaluation_set_without_labels_gets_events_but_no_scores(folder, capsys):
+@pytest.fixture(scope="module")
+def evaluated(folder):
+    """Trains the second pass again, and predicts clips without labels: output, times of models.
+
+    The finished passes of the other run are taken: they do not depend on the clips to test on.
+    """
     settings = CRNN | {"sets.test": "[eval]"}
     assert simulate(["crnn-demo", *arguments(folder, settings)]) == 0
     for path in (folder / "dataset").rglob("eval.csv"):
         names = dict.fromkeys(line.split("\t")[0] for line in path.read_text().splitlines())
         path.write_text("\n".join(names) + "\n")
     assert extract(["crnn-demo", *arguments(folder, settings)]) == 0
-    assert main(["crnn-demo", "eval", *arguments(folder, settings)]) == 0
-    assert "no strong labels" in capsys.readouterr().out
-    assert (
-        "There are no scores"
-        in read_report(folder / "output" / "crnn-demo_eval" / "report.html").text
-    )
-    assert (folder / "output" / "crnn-demo_eval" / "pass2" / "events.tsv").exists()
+    run = folder / "output" / "crnn-demo_eval"
+    for stage in ("pass1", "pass2"):
+        shutil.copytree(folder / "output" / "crnn-demo_a" / stage, run / stage)
+    shutil.copy(folder / "output" / "crnn-demo_a" / "validation_split.json", run)
+    before = model_times(run)
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        options = arguments(folder, settings | {"overwrite": "[pass2]"})
+        assert main(["crnn-demo", "eval", *options]) == 0
+    return run, output.getvalue(), before
 
 
-@pytest.mark.parametrize("strong", ["false", "true"])
-def test_the_cnn_learns_from_weak_and_strong_labels(tmp_path, strong):
-    settings = CNN | {
-        "sets.train": "synthetic",
-        "sets.statistics": "[synthetic]",
-        "network.strong_training": strong,
-    }
-    assert main(["cnn9-demo", "a", *arguments(tmp_path, settings)]) == 0
-    run = tmp_path / "output" / "cnn9-demo_a"
-    first = json.loads((run / "scores.json").read_text())["rows"][0]
-    assert first["label"] == "cnn" and 0 <= first["scores"]["map"] <= 1
-    assert len((run / "cnn" / "history.csv").read_text().splitlines()) == 3
+def model_times(run: Path) -> dict[str, int]:
+    """When the models of the passes were written."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in run.glob("pass*/best.keras")}
 
 
-def test_a_few_clips_train_and_log_the_training_f(tmp_path):
-    settings = CNN | {
-        "dataset.max_clips": "4",
-        "sets.validate_on": "validation",
-        "training.batches_per_pass": "1",
-    }
-    assert main(["cnn9-demo", "few", *arguments(tmp_path, settings)]) == 0
-    run = tmp_path / "output" / "cnn9-demo_few"
-    header = (run / "cnn" / "history.csv").read_text().splitlines()[0].split(",")
-    assert {"clip_macro_f", "val_clip_macro_f", "val_map"} <= set(header)
-    assert json.loads((run / "scores.json").read_text())["n_clips"] == 4
-
-
-def test_a_subset_that_is_learned_from_cannot_be_tested_on(tmp_path, capsys):
-    assert main(["cnn9-demo", "a", *arguments(tmp_path, {"sets.test": "[weak]"})]) == 2
-    assert "must not name a subset to train on" in capsys.readouterr().err
-
-
-def test_an_unknown_subset_lists_the_known_ones(tmp_path, capsys):
-    assert (
-        main(["cnn9-demo", "a", *arguments(tmp_path, {"sets.train": "unlabel_out_of_domain"})]) == 2
-    )
-    assert (
-        "the layout dcase2019 does not have: unlabel_out_of_domain. Expected: some of weak"
-        in capsys.readouterr().err
-    )
+def test_the_evaluation_set_without_labels_gets_events_but_no_scores(evaluated):
+    run, output, _ = evaluated
+    assert "no strong labels" in output
+    assert "There are no scores" in read_report(run / "report.html").text
+    assert not (run / "scores.json").exists()
+    for stage in ("pass1", "pass2"):
+        assert (run / stage / "events.tsv").stat().st_mtime_ns > (
+            run / "settings.yaml"
+        ).stat().st_mtime_ns
 
 
 def test_the_split_depends_on_the_seed_not_the_order():
@@ -190,22 +146,10 @@ def test_the_split_depends_on_the_seed_not_the_order():
     assert drawn != draw_validation(names, 0.2, seed=4)
 
 
-def test_a_stage_is_trained_again_on_request(folder):
-    run = folder / "output" / "crnn-demo_a"
-    before = {
-        stage: (run / stage / "best.keras").stat().st_mtime_ns for stage in ("pass1", "pass2")
-    }
-    assert main(["crnn-demo", "a", *arguments(folder, CRNN | {"overwrite": "[pass2]"})]) == 0
-    after = {stage: (run / stage / "best.keras").stat().st_mtime_ns for stage in ("pass1", "pass2")}
+def test_a_stage_is_trained_again_on_request(evaluated):
+    run, _, before = evaluated
+    after = model_times(run)
     assert after["pass1"] == before["pass1"] and after["pass2"] > before["pass2"]
-
-
-def test_the_cnn_learns_from_audio(tmp_path):
-    settings = CNN | {"features.frontend": "device", "training.epochs": "1"}
-    assert main(["cnn9-demo", "device", *arguments(tmp_path, settings)]) == 0
-    run = tmp_path / "output" / "cnn9-demo_device"
-    assert 0 <= json.loads((run / "scores.json").read_text())["rows"][0]["scores"]["map"] <= 1
-    assert (run / "clip.png").stat().st_size
 
 
 def test_the_mean_of_features_cannot_fill_audio(tmp_path, capsys):
