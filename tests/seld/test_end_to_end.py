@@ -18,6 +18,7 @@ from tests.histories import history_rows
 from tests.pages import check_scores, read_report
 
 ROOT = Path(__file__).parents[2]
+FEW = "{1: 1, 2: 1, 3: 1, 4: 1}"  # recordings of each split
 SMALL = {
     "simulation.preset": "fixture",
     "dataset.recording_s": "6.0",
@@ -202,6 +203,7 @@ def test_a_job_id_that_cannot_name_a_folder_is_refused(job_id, tmp_path, capsys)
 
 def test_the_evaluation_set_is_predicted_without_labels_too(tmp_path, capsys):
     changes = {
+        "parallel__jobs": "1",
         "features__kind": "magnitude_phase",
         "network__pool_bands": "[8, 8, 4]",
         "training__epochs": "1",
@@ -224,7 +226,12 @@ def test_the_evaluation_set_is_predicted_without_labels_too(tmp_path, capsys):
 
 def test_the_published_form_trains_on_microphones(tmp_path):
     options = arguments(
-        tmp_path, training__epochs="1", simulation__formats="[mic]", training__passes_per_epoch="1"
+        tmp_path,
+        parallel__jobs="1",
+        training__epochs="1",
+        simulation__formats="[mic]",
+        simulation__recordings_per_split=FEW,
+        training__passes_per_epoch="1",
     )
     folds = ["--set", "folds=[{name: one, train: [3, 4], validate_on: [2], test: [1]}]"]
     assert simulate(["2-published", *options]) == 0
@@ -234,6 +241,7 @@ def test_the_published_form_trains_on_microphones(tmp_path):
 
 def test_a_model_with_a_frontend_learns_from_rotated_audio(tmp_path):
     device = {
+        "parallel__jobs": "1",  # a process more takes longer to start than this work
         "features__frontend": "device",
         "training__augmentation": "foa_rotation",
         "training__epochs": "1",
@@ -258,9 +266,11 @@ def test_a_model_with_a_frontend_learns_from_rotated_audio(tmp_path):
 
 def test_extraction_and_model_have_the_same_feature_statistics(tmp_path):
     for frontend in ("extraction", "device"):
-        few = "{1: 1, 2: 1, 3: 1, 4: 1}"
         settings = arguments(
-            tmp_path, features__frontend=frontend, simulation__recordings_per_split=few
+            tmp_path,
+            parallel__jobs="1",
+            features__frontend=frontend,
+            simulation__recordings_per_split=FEW,
         )
         assert simulate(["demo", *settings]) == 0 and extract(["demo", *settings]) == 0
     stores = [

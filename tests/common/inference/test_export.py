@@ -21,7 +21,7 @@ from tests.runs import (
 
 DEVICE = {"features__frontend": "device"}
 # Long transforms take long to convert to ONNX.
-SLOW_AUDIO = {"dataset__sample_rate_hz": 8000, "features__n_fft": 1024}
+SHORT_AUDIO = {"dataset__sample_rate_hz": 8000, "features__n_fft": 512, "features__fmax_hz": 4000}
 SHORT_TRANSFORMS = {
     "features__sample_rate_hz": 8000,
     "features__n_fft": 512,
@@ -34,17 +34,17 @@ SYSTEMS = {
     "crnn": ("crnn-demo", CRNN, {"clip", "frames"}),
     "cnn": ("cnn9-demo", CNN, {"clip", "frames"}),
     "segmentation": ("segmentation-demo", SEGMENTATION, {"clip", "masks"}),
-    "seldnet, audio": ("demo", SMALL_SELDNET | DEVICE, {"sed", "doa"}),
+    "seldnet, audio": ("demo", SELDNET | DEVICE | SHORT_AUDIO, {"sed", "doa"}),
     "two stages, audio": ("two-stage-demo", TWO_STAGE | DEVICE | SHORT_TRANSFORMS, {"sed", "doa"}),
     "crnn, audio": (
         "crnn-demo",
-        CRNN | DEVICE | {"pipeline__padding": "repeat"},
+        CRNN | DEVICE | SHORT_AUDIO | {"pipeline__padding": "repeat"},
         {"clip", "frames"},
     ),
-    "cnn, audio": ("cnn9-demo", CNN | DEVICE, {"clip", "frames"}),
+    "cnn, audio": ("cnn9-demo", CNN | DEVICE | SHORT_AUDIO, {"clip", "frames"}),
     "segmentation, audio": (
         "segmentation-demo",
-        SEGMENTATION | DEVICE | SLOW_AUDIO,
+        SEGMENTATION | DEVICE | SHORT_AUDIO | {"features__n_fft": 1024},
         {"clip", "masks"},
     ),
 }

@@ -87,7 +87,7 @@ def test_a_program_without_systems_loads_a_model_with_this_layer(tmp_path):
     inputs = keras.Input((None, 5, 3))
     keras.Model(inputs, GlobalPooling("gwrp", 0.9)(inputs)).save(tmp_path / "model.keras")
     code = (
-        "import sys; from pathlib import Path; from common.training.stage import load_model;"
+        "import sys; from pathlib import Path; from common.models.saving import load_model;"
         " load_model(Path(sys.argv[1]))"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path / "model.keras"], check=True)

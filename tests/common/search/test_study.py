@@ -25,7 +25,9 @@ from tests.patience import wait_until
 ROOT = Path(__file__).parents[3]
 SMALL = {
     "simulation.preset": "fixture",
-    "dataset.recording_s": "6.0",
+    "simulation.duration_s": "3",
+    "simulation.recordings_per_split": "{1: 1, 2: 1, 3: 1, 4: 1}",
+    "dataset.recording_s": "3",
     "network.gru_units": "[6]",
     "network.dense_units": "[8]",
     "pipeline.sequence_frames": "50",
