@@ -63,6 +63,7 @@ LONG = (
     ),
     Long(r"seld\.py (seldnet-foa|two-stage) (first|audio) --set dataset_dir=.*", TRAINS),
     Long(r"seld\.py demo b .*", TRAINS),
+    Long(r"seld\.py (seldnet20\S+|multi-accdoa-demo|accdoa-demo|einv2|salsa-foa) a", TRAINS),
     Long(r"task4_(crnn|cnn)\.py \S+ \S+( .*)?", TRAINS),
     Long(
         r"-m sed_task4\.segmentation\.mixing .*",
@@ -153,6 +154,21 @@ SMALL: dict[str, dict] = {
         "network": {"filters": [4, 4], "gru_units": 4},
         "pipeline": {"sequence_frames": 104, "batch_size": 4},
         "training": {"iterations_per_epoch": 2, "stage_epochs": {"sed": 1, "doa": 1, "seld": 1}},
+    },
+    "accdoa": {
+        "network": {"n_filters": 4, "gru_units": [8], "dense_units": [8], "attention_layers": 1},
+        "pipeline": {"sequence_frames": 50, "batch_size": 2},
+        "simulation": {"recordings_per_split": None},
+    },
+    "einv2": {
+        "network": {"filters": [4, 4, 4, 8], "encoder_layers": 1, "encoder_units": 8},
+        "pipeline": {"sequence_frames": 40, "batch_size": 2},
+        "simulation": {"recordings_per_split": None},
+    },
+    "salsa_resnet": {
+        "network": {"filters": [4, 4, 4, 8], "gru_units": 8},
+        "pipeline": {"sequence_frames": 80, "sequence_hop_frames": None, "batch_size": 2},
+        "simulation": {"recordings_per_split": None},
     },
     "small_cnn": {
         "dataset": {"recording_s": 6.0},

@@ -108,7 +108,7 @@ def _leads_somewhere(page: Path, target: str) -> bool:
 
 def test_every_page_is_in_the_contents():
     listed = re.findall(
-        r"^([a-z-]+)$", (ROOT / "docs" / "index.md").read_text(encoding="utf-8"), re.M
+        r"^([a-z0-9-]+)$", (ROOT / "docs" / "index.md").read_text(encoding="utf-8"), re.M
     )
     assert sorted(listed) == sorted(
         page.stem for page in PAGES if page.parent.name == "docs" and page.stem != "index"

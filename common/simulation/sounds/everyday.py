@@ -39,14 +39,16 @@ def walk(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
 def clap(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     """Clapping hands of one person: short bursts around the resonance of the hollow hands."""
     x = silence(duration_s, rate_hz)
-    n_claps = max(round(duration_s * draw.uniform(2.5, 5.0)), 1)
-    interval_s, centre_hz = duration_s / n_claps, draw.log_uniform(700.0, 1800.0)
+    n_claps = max(round(duration_s * draw.uniform(2.5, 5.0)), 2)
+    # The last clap ends with the sound.
+    interval_s = max(duration_s - 0.15, 0.0) / (n_claps - 1)
+    centre_hz = draw.log_uniform(700.0, 1800.0)
     for number in range(n_claps):
         noise = draw.noise(round(0.08 * rate_hz))
         hollow = band_pass(noise, rate_hz, centre_hz / 1.6, centre_hz * 1.6)
         burst = hollow + 0.3 * band_pass(noise, rate_hz, 2000, 8000)
         burst *= np.exp(-time_axis(len(burst), rate_hz) / draw.uniform(0.006, 0.015))
-        start_s = (number + draw.uniform(0.0, 0.1)) * interval_s
+        start_s = number * interval_s + draw.uniform(0.0, 0.06)
         add_at(x, fade_edges(burst, rate_hz, 0.0005, 0.01), start_s, rate_hz, draw.uniform(0.6, 1))
     return x
 
