@@ -224,8 +224,8 @@ class Events:
             values = values.reshape(0, n_columns)
         if values.ndim != 2 or not 6 <= values.shape[1] <= n_columns:
             raise ValueError(
-                "Events are an array of 6 columns. Expected: (n, 6), or with source and on-screen"
-                f" flag (n, 8). Received: {np.shape(array)}."
+                "Events are an array of 6 to 8 columns, the last of which are source and on-screen"
+                f" flag. Expected: (n, 6). Received: {np.shape(array)}."
             )
         unknown = np.full((len(values), n_columns - values.shape[1]), np.nan)
         values = np.concatenate([values, unknown], axis=1)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from common.errors import DataError
-from seld.recording_list import Attributes
+from seld.recording_list import LIST_NAME, Attributes
 
 LayoutName = Literal[
     "tau2019", "tau2020", "tau2021", "starss2022", "starss2023", "starss2024", "stereo2025"
@@ -179,12 +179,12 @@ class Layout:
         if set_name == "eval":
             split = re.match(r"(?:split|fold)([0-9]+)_", name)
             return Attributes(int(split[1]) if split else EVALUATION_SPLIT, None, None)
-        example = self.recording_name(1, 1, 1, 1)
+        form = re.sub(r"\{[^}]*\}", "<number>", self.name_template)
         raise DataError(
-            f"The name of the development recording {name!r} has not split and room. Expected: a"
-            f" name such as {example} in the layout {self.name}. Rename the file and its"
-            " counterpart in the metadata folder, move it out of the dataset, or set"
-            " `dataset.layout` to that of the recordings."
+            f"The name of the development recording {name!r} has not split and room. Expected: {form}"
+            f", e.g. {self.recording_name(1, 0, 11, 2)}, in the layout {self.name}. Rename the file"
+            " and its counterpart in the metadata folder, move it out of the dataset, set"
+            f" `dataset.layout` to that of the recordings, or list all of them in {LIST_NAME}."
         )
 
 
