@@ -180,11 +180,12 @@ class Layout:
             split = re.match(r"(?:split|fold)([0-9]+)_", name)
             return Attributes(int(split[1]) if split else EVALUATION_SPLIT, None, None)
         form = re.sub(r"\{[^}]*\}", "<number>", self.name_template)
+        example = self.recording_name(1, 0, 11, 2)
         raise DataError(
-            f"The name of the development recording {name!r} has not split and room. Expected: {form}"
-            f", e.g. {self.recording_name(1, 0, 11, 2)}, in the layout {self.name}. Rename the file"
-            " and its counterpart in the metadata folder, move it out of the dataset, set"
-            f" `dataset.layout` to that of the recordings, or list all of them in {LIST_NAME}."
+            f"The name of the development recording {name!r} has not split and room. Expected:"
+            f" {form}, e.g. {example}, in the layout {self.name}. Rename the file and its"
+            " counterpart in the metadata folder, move it out of the dataset, set `dataset.layout`"
+            f" to that of the recordings, or list all of them in {LIST_NAME}."
         )
 
 

@@ -63,6 +63,13 @@ def test_the_cnn_learns_from_audio(weak):
     assert model.inputs[0].dtype == "int16"
 
 
+def test_the_cnn_learns_from_weakly_labelled_clips(folder):
+    few = {"dataset.max_clips": "4", "training.batches_per_pass": "1", "training.epochs": "1"}
+    assert main(["cnn9-demo", "tags", *arguments(folder, CNN | few)]) == 0
+    scores = json.loads((folder / "output" / "cnn9-demo_tags" / "scores.json").read_text())
+    assert 0 <= scores["rows"][0]["scores"]["map"] <= 1
+
+
 def test_a_subset_that_is_learned_from_cannot_be_tested_on(tmp_path, capsys):
     assert main(["cnn9-demo", "a", *arguments(tmp_path, {"sets.test": "[weak]"})]) == 2
     assert "must not name a subset to train on" in capsys.readouterr().err
