@@ -373,7 +373,7 @@ def test_the_command_ends_with_one_message_on_bad_input(short_recordings, capsys
 
 
 @pytest.mark.parametrize(
-    "settings", [{"scorer": "dcase2020"}, {"threshold": 0.0}, {"threshold": 1.0}, {"treshold": 0.5}]
+    "settings", [{"scorer": "dcase2018"}, {"threshold": 0.0}, {"threshold": 1.0}, {"treshold": 0.5}]
 )
 def test_impossible_scoring_settings_are_refused(settings):
     with pytest.raises(ValidationError):

@@ -230,6 +230,7 @@ def test_padding_of_packed_channels_is_refused(shards):
 class Stage:
     targets = TARGETS
     target_stride = 1
+    event_targets = None
 
 
 @pytest.fixture(scope="module")

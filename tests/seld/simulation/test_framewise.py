@@ -107,7 +107,7 @@ def test_two_processes_and_fewer_formats_write_the_same_files(starss, tmp_path):
 
 
 def test_a_task_chooses_layout_and_format(tmp_path):
-    dataset = SimpleNamespace(layout="stereo2025", format="stereo", mode="dev", channels=2)
+    dataset = DatasetConfig(layout="stereo2025")
     given = SimpleNamespace(
         dataset_dir=tmp_path,
         dataset=dataset,
@@ -118,7 +118,7 @@ def test_a_task_chooses_layout_and_format(tmp_path):
     simulator = SeldSimulator.of_task(given)
     assert simulator.layout is LAYOUTS["stereo2025"] and simulator.formats == ("stereo",)
     assert simulator.written_splits == (1, 3, 4) and simulator.settings.duration_s == 5.0
-    given.dataset = SimpleNamespace(format="mic", mode="eval", channels=4)
+    given.dataset = DatasetConfig(format="mic", mode="eval")
     assert SeldSimulator.of_task(given).written_splits == (1, 2, 3, 4, 0)
 
 
