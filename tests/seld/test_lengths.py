@@ -26,7 +26,8 @@ from seld.lengths import frames_of_recordings
 from seld.metrics.dcase2019 import DEFINITIONS
 from seld.score import main as score_main
 from seld.score import score_folder
-from seld.submission import SUBMISSIONS, write_submission
+from seld.scoring import scoring_of
+from seld.submission import SUBMISSIONS, submission_files, write_submission
 from seld.validation import ValidationScorer
 from tests.runs import PARAMS, SELDNET
 
@@ -180,7 +181,8 @@ def test_validation_scores_the_frames_of_the_recording_alone(tmp_path, scorer):
         return np.array([[frame, 0, 10.0, 0.0] for frame in range(100, 300)], np.float64)
 
     stage = Stage("seld", lambda shape: None, {}, {}, {})
-    found = ValidationScorer(task, stage, answers, decode, {"r": 100})
+    files = submission_files(task.dataset, {})
+    found = ValidationScorer(scoring_of(task), files, stage, answers, decode, {"r": 100})
     found.update(prediction)
     scores = found.result()
     assert asked == [100]
