@@ -33,7 +33,8 @@ class SourceTracker:
         vectors = spherical_to_cartesian(*np.deg2rad(rows[:, [AZIMUTH, ELEVATION]].T))
         frames, classes = rows[:, FRAME].astype(int) + first_frame, rows[:, CLASS].astype(int)
         starts = np.flatnonzero(np.diff(frames, prepend=-1))
-        for begin, end in zip(starts, [*starts[1:], len(rows)], strict=True):
+        ends = np.append(starts[1:], len(rows))[: len(starts)]
+        for begin, end in zip(starts, ends, strict=True):
             follows = frames[begin] == self._frame + 1
             before, self._last = self._last if follows else {}, {}
             self._frame = int(frames[begin])

@@ -302,13 +302,14 @@ def stages(task: TaskConfig) -> list[Stage]:
     heads = network.output == "sed_doa"
     form: Form = "multi" if network.output == "multi_accdoa" else "classwise"
     sizes = TargetForm(form, task.dataset.n_classes, axes, network.n_tracks)
+    weights = {str(name): weight for name, weight in task.training.loss_weights.items()}
     return [
         Stage(
             name="seld",
             build=lambda shape: build_model(shape, task.dataset.n_classes, network),
             targets={},
             losses=_losses(network, task.training.doa_loss),
-            loss_weights={**task.training.loss_weights} if heads else {"accdoa": 1.0},
+            loss_weights=weights if heads else {"accdoa": 1.0},
             target_stride=network.time_pooling,
             event_targets=SeldTargets.of(task, sizes, "sed" if heads else None),
         )

@@ -31,6 +31,7 @@ def test_parts_of_a_recording_are_numbered_as_the_whole():
     rows = rows_of(*[(frame, rng.integers(2), rng.uniform(-180, 180)) for frame in range(40)] * 2)
     whole = SourceTracker().number(rows)
     tracker, parts = SourceTracker(), []
+    assert not len(tracker.number(rows[:0]))  # silence
     for first in range(0, 40, 8):
         part = rows[(rows[:, 0] >= first) & (rows[:, 0] < first + 8)].copy()
         part[:, 0] -= first
