@@ -60,7 +60,7 @@ def numpy_network(x, weights, network) -> dict[str, np.ndarray]:
         )
         for head in ("event", "x", "y", "z")
     }
-    return {"sed": ends["event"], "doa": np.tanh(np.stack([ends[c] for c in "xyz"], axis=1))}
+    return {"logits": ends["event"], "doa": np.tanh(np.stack([ends[c] for c in "xyz"], axis=1))}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -91,7 +91,7 @@ def test_any_number_of_frames_gives_repeated_decisions():
     for frames in (8, 14, 15):
         sizes = {name: value.shape for name, value in model(features(frames)).items()}
         n_outputs = frames // 4 * 2
-        assert sizes == {"sed": (2, n_outputs, 2), "doa": (2, n_outputs, 3, 2)}
+        assert sizes == {"logits": (2, n_outputs, 2), "doa": (2, n_outputs, 3, 2)}
     assert small(repeat=2).time_pooling == 2
 
 
