@@ -298,7 +298,7 @@ def dcase2018_manyhot(inputs: Arrays, settings: dict) -> dict[str, object]:
 
     classes = inputs["label_list"].tolist()
     tags = parse_weak(str(inputs["weak_tsv"]), classes)
-    return {"multi_hot": np.stack([multi_hot(labels, classes) for labels in tags.values()])}
+    return {"many_hot": np.stack([multi_hot(labels, classes) for labels in tags.values()])}
 
 
 CASES |= {"kong_labels": kong_labels, "dcase2018_manyhot": dcase2018_manyhot}

@@ -38,6 +38,7 @@ def model_twostage(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 def _task(mode: str, doa_loss: str) -> SimpleNamespace:
     return SimpleNamespace(
+        dataset=SimpleNamespace(n_classes=11),  # of networks, which are not built here
         network={"mode": mode},
         training=SimpleNamespace(doa_loss=doa_loss, loss_weights={"sed": 0.8, "doa": 0.2}),
         pipeline=SimpleNamespace(whole_recordings=True),
