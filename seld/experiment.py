@@ -15,6 +15,7 @@ from common.data.augmentation import FeatureChanges
 from common.data.feature_store import FeatureStore
 from common.data.pipeline import evaluation_stream, guard_stream
 from common.data.selection import Selection
+from common.data.sequences import EVENTS
 from common.datasets import groups as source_groups
 from common.display.plotting import save_figure
 from common.display.spectrogram import Spectrogram
@@ -49,6 +50,7 @@ from seld.preconditions import (
 from seld.score import ScoredRecording
 from seld.scoring import Scoring, scoring_of
 from seld.submission import SUBMISSIONS, SubmissionFiles, submission_files
+from seld.targets import SeldTargets
 from seld.validation import ValidationScorer, detects_only
 
 logger = logging.getLogger(__name__)
@@ -176,6 +178,7 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
         folder: Path,
     ) -> keras.Model:
         task = self.task
+        _tell_lost(stage, Selection.among(stores, fold.train))
         transforms = self._transforms(stage)
         changes = FeatureChanges(
             task.training.feature_augmentation, task.dataset.channels, task.features.entry.has_lags
@@ -316,6 +319,21 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
             title=f"{name}: reference and estimate",
             grid=task.dataset.grid,
         )
+
+
+def _tell_lost(stage: Stage, train: Selection) -> None:
+    """Logs sources of the training recordings that the targets of a stage cannot hold."""
+    made = stage.event_targets
+    if not isinstance(made, SeldTargets):
+        return
+    arrays = train.store.arrays(train.groups or train.store.groups, (EVENTS,))
+    lost = made.count_lost(each[EVENTS] for each in arrays.values())
+    if lost:
+        text = (
+            "%s: %d label frame(s) of sources in the training recordings are not learned: more"
+            " sources at once than the network has places for."
+        )
+        logger.warning(text, stage.name, lost)
 
 
 def stored_problems(task: TaskConfig, stores: Sequence[FeatureStore]) -> list[str]:

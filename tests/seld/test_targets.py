@@ -98,3 +98,11 @@ def test_rows_joined_to_events_come_back_in_the_order_of_the_file():
     assert len(events) < len(both)
     ordered = both[np.argsort(both[:, FRAME], kind="stable")]
     np.testing.assert_array_equal(rows_of_events(events, None, 0.1), ordered)
+
+
+def test_sources_without_a_place_are_counted_over_recordings():
+    rows = some_rows(6, n_classes=2, most=6)
+    events = events_of_rows(rows, 0.1).to_array(8)
+    form = TargetForm("classwise", 2)
+    lost = SeldTargets(form, 0.1, 0.02).count_lost([events, events])
+    assert lost == 2 * form.table(rows).n_lost > 0
