@@ -9,8 +9,10 @@ import pytest
 from common.cli.predict import main as predict
 from seld.cli import main
 from seld.csv_formats import read_rows
+from seld.experiment import Experiment
 from seld.score import main as score_years
 from tests.pages import check_scores, read_report
+from tests.runs import task_of
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
@@ -33,12 +35,12 @@ SYSTEMS = {
     "multi-accdoa-demo": {
         **ACCDOA,
         "scoring.scorer": "dcase2024",
+        "scoring.intervals": "true",
         "network.attention_layers": "1",
         "network.distance": "true",
         "network.end_activation": "linear",
         "training.augmentation": "foa_axes",
     },
-    "accdoa-demo": {**ACCDOA, "scoring.intervals": "true"},
     "einv2-demo": {**EINV2, "features.n_mels": "16"},
 }
 
@@ -99,8 +101,7 @@ def test_a_recording_is_predicted_as_in_the_test(folder, task_id, tmp_path):
     audio = sorted((folder / "scenes" / "foa_dev").rglob("fold4_*.wav"))[0]
     assert predict([str(run), str(audio), "--out", str(tmp_path)]) == 0
     found = json.loads((tmp_path / f"{audio.stem}.json").read_text())
-    columns = ["frame", "class", "azimuth_deg", "elevation_deg"]
-    columns += [] if task_id == "accdoa-demo" else ["source"]
+    columns = ["frame", "class", "azimuth_deg", "elevation_deg", "source"]
     columns += ["distance_m"] if "multi" in task_id else []
     assert found["columns"] == columns
     fmt = "submission2024" if "multi" in task_id else "submission2023"
@@ -108,3 +109,33 @@ def test_a_recording_is_predicted_as_in_the_test(folder, task_id, tmp_path):
     rows = np.array(found["frames"]).reshape(-1, len(columns))
     np.testing.assert_allclose(rows[:, :4], submitted[:, :4], atol=0.011)
     assert all(event["offset"] > event["onset"] for event in found["events"])
+
+
+@pytest.mark.parametrize(
+    ("task_id", "settings"),
+    [
+        ("seldnet2020-foa", {"network__n_filters": 4}),
+        ("seldnet2021-foa-published", {"network__n_filters": 4}),
+        ("seldnet2024-foa-multi", {"network__n_filters": 4}),
+        ("seldnet2025-stereo", {"network__n_filters": 4}),
+        ("salsa-foa", {"network__filters": "[4, 4, 4, 4]", "network__gru_units": 4}),
+    ],
+)
+def test_outputs_targets_and_rows_of_a_task_fit_together(task_id, settings, tmp_path):
+    task = task_of(task_id, tmp_path, **settings)
+    experiment = Experiment.prepare(task)
+    (stage,) = experiment.system.stages(task)
+    frames = 2 * task.pipeline.sequence_frames
+    features = np.random.default_rng(0).normal(size=(1, frames, *experiment.feature_shape(task)))
+    outputs = stage.build((None, *features.shape[2:]))(features.astype(np.float32))
+    events = np.array([[1, 0.3, 2.0, 40.0, 10.0, 2.0, 1.0, 0.0], [1, 1.0, 1.5, -90, 0, 1, 2, 0]])
+    made, n_outputs = stage.event_targets, frames // stage.target_stride
+    middles = stage.target_stride * np.arange(n_outputs) + stage.target_stride // 2
+    targets = made.make(made.table(events, frames, True), middles)
+    for name, loss in stage.losses.items():
+        assert outputs[name].shape[1] == len(targets[name])
+        assert 0 < float(loss(targets[name][None], outputs[name])) < 1000
+    values = {name: np.asarray(output)[0] for name, output in outputs.items()}
+    hop_ratio = task.dataset.label_hop_s / task.features.hop_s
+    rows = experiment.rows(values, round(frames / hop_ratio), hop_ratio)
+    assert rows.shape[1] == 7
