@@ -50,7 +50,7 @@ def test_params_yaml_fits_the_schema(schema, params):
         {"training": {"epochs": 0}},
         {"network": {"n_filter": 3}},
         {"folds": [{"name": "a", "train": "1"}]},
-        {"dataset": {"format": "stereo"}},
+        {"dataset": {"format": "binaural"}},
     ],
 )
 def test_the_schema_finds_misspelt_keys_and_wrong_values(schema, params, change):
