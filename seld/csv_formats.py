@@ -16,7 +16,7 @@ import numpy as np
 from common.errors import ConfigError, DataError
 from common.io.files import write_text
 from common.io.tables import number_hint, read_text, split_row, to_number
-from seld.geometry import cartesian_to_spherical, spherical_to_cartesian
+from seld.geometry import angles_of_vectors, vectors_of_angles
 from seld.rows import (
     AZIMUTH,
     CLASS,
@@ -181,17 +181,6 @@ def parse_rows_and_vectors(
     rows[:, DISTANCE] *= declared.metres
     _log_oddities(rows, table, declared, source)
     return rows, vectors
-
-
-def angles_of_vectors(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Azimuths and elevations (n,) in degrees of vectors (n, 3) of any length; 0, 0 of length 0."""
-    azimuth_rad, elevation_rad, _ = cartesian_to_spherical(vectors)
-    return np.degrees(azimuth_rad), np.degrees(elevation_rad)
-
-
-def vectors_of_angles(azimuth_deg: np.ndarray, elevation_deg: np.ndarray) -> np.ndarray:
-    """Unit vectors (n, 3) of directions in degrees."""
-    return spherical_to_cartesian(np.radians(azimuth_deg), np.radians(elevation_deg))
 
 
 def write_rows(

@@ -20,7 +20,7 @@ from seld.frames import frames_in_recording, frames_per_s
 from seld.geometry import ANGLE_SLACK_DEG, AngleGrid
 from seld.layouts import LAYOUTS, Layout, LayoutName
 from seld.recording_list import LIST_NAME, Attributes, Recording, has_list, read_list
-from seld.rows import CLASS, FRAME
+from seld.rows import CLASS, FRAME, ranks
 
 logger = logging.getLogger(__name__)
 
@@ -456,7 +456,7 @@ def events_of_rows(rows: np.ndarray, hop_s: float) -> Events:
     """
     rows = rows[np.argsort(rows[:, FRAME], kind="stable")]
     frame = rows[:, FRAME].astype(np.int64)
-    rank = np.arange(len(rows)) - np.searchsorted(frame, frame)  # place in its frame
+    rank, _ = ranks(frame)  # place in its frame
     known = np.nan_to_num(rows[:, CLASS:], nan=-1e9)
     order = np.lexsort((frame, *known.T, rank))
     rank, frame, known, rows = rank[order], frame[order], known[order], rows[order]

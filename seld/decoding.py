@@ -11,8 +11,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy.special import expit
 
-from seld.geometry import cartesian_distance
-from seld.rows import make_rows
+from seld.geometry import angles_of_vectors, cartesian_distance
+from seld.rows import make_rows, spans
 
 THRESHOLD = 0.5  # published for activities, and for the lengths of ACCDOA vectors
 UNIFY_DEG = 15.0  # published: tracks of one class closer than this are one source
@@ -211,13 +211,11 @@ def to_rows(vectors: Vectors, onscreen_from: float = 0.5) -> np.ndarray:
         onscreen_from: probability from which a source is in the picture; published: 1, since the
             probability is cut to a whole number.
     """
-    x, y, z = vectors.xyz.T
     seen = np.where(np.isnan(vectors.onscreen), np.nan, vectors.onscreen >= onscreen_from)
     return make_rows(
         vectors.frame,
         vectors.klass,
-        np.rad2deg(np.arctan2(y, x)),
-        np.rad2deg(np.arctan2(z, np.hypot(x, y))),
+        *angles_of_vectors(vectors.xyz),
         distance_m=vectors.distance_m,
         onscreen=seen,
     )
@@ -262,6 +260,14 @@ def output_frames(
     return np.minimum(feature_frame // time_pooling, n_outputs - 1)
 
 
+def label_rows(
+    vectors: Vectors, n_outputs: int, n_frames: int, hop_ratio: float, time_pooling: int
+) -> np.ndarray:
+    """Rows (n, 7) of the label frames of a recording; arguments as for `output_frames`."""
+    source = output_frames(n_frames, n_outputs, hop_ratio, time_pooling)
+    return to_rows(in_label_frames(vectors, source))
+
+
 def in_label_frames(vectors: Vectors, source: np.ndarray) -> Vectors:
     """Repeats the sources of output frames in label frames.
 
@@ -270,8 +276,6 @@ def in_label_frames(vectors: Vectors, source: np.ndarray) -> Vectors:
         source: int (n_frames,), output frame of each label frame, in ascending order.
     """
     begin, end = (np.searchsorted(vectors.frame, source, side) for side in ("left", "right"))
-    counts = end - begin
-    frame = np.repeat(np.arange(len(source)), counts)
-    index = np.arange(len(frame)) + np.repeat(begin - np.cumsum(counts) + counts, counts)
+    frame, index = spans(begin, end)
     taken = vectors.select(index)
     return Vectors(frame, *(getattr(taken, field.name) for field in fields(Vectors)[1:]))

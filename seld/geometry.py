@@ -41,6 +41,17 @@ def cartesian_to_spherical(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     return np.arctan2(y, x), np.arctan2(z, horizontal), np.hypot(horizontal, z)
 
 
+def angles_of_vectors(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Azimuths and elevations (...) in degrees of points (..., 3); 0, 0 of the origin."""
+    azimuth_rad, elevation_rad, _ = cartesian_to_spherical(vectors)
+    return np.degrees(azimuth_rad), np.degrees(elevation_rad)
+
+
+def vectors_of_angles(azimuth_deg: np.ndarray, elevation_deg: np.ndarray) -> np.ndarray:
+    """Unit vectors (..., 3) of directions (...) in degrees."""
+    return spherical_to_cartesian(np.radians(azimuth_deg), np.radians(elevation_deg))
+
+
 def spherical_distances_of_pairs(
     first_rad: np.ndarray, second_rad: np.ndarray, left: np.ndarray, right: np.ndarray
 ) -> np.ndarray:

@@ -19,7 +19,7 @@ import numpy as np
 from seld.dataset import Events
 from seld.frames import frame_rate
 from seld.geometry import AngleGrid, snapped_deg
-from seld.rows import AZIMUTH, ELEVATION
+from seld.rows import AZIMUTH, ELEVATION, spans
 
 Rule = Literal["dcase2019", "half_open", "dcase2019_files", "two_stage"]
 INACTIVE_AZIMUTH_DEG = 180  # value in the labels published for SELDnet where a class is silent
@@ -135,10 +135,7 @@ def rows_of_events(
     first, end = event_frames(events, hop_s, rule)
     if n_frames is not None:
         first, end = np.minimum(first, n_frames), np.minimum(end, n_frames)
-    lengths = np.maximum(end - first, 0)
-    event = np.repeat(np.arange(len(events)), lengths)  # (n,)
-    starts = np.cumsum(lengths) - lengths
-    frame = np.arange(len(event)) - starts[event] + first[event]
+    event, frame = spans(first, end)
     names = "class_index", "azimuth_deg", "elevation_deg", "source", "distance_m", "onscreen"
     rows = np.column_stack([frame, *(getattr(events, name)[event] for name in names)])
     return rows[np.argsort(frame, kind="stable")].astype(np.float64)

@@ -26,7 +26,7 @@ from seld.decoding import activity_of, aligned_tracks
 from seld.experiment import Experiment
 from seld.features import compute_features
 from seld.figures import recording_figure
-from seld.geometry import AngleGrid, cartesian_to_spherical, spherical_to_cartesian
+from seld.geometry import AngleGrid, cartesian_to_spherical, vectors_of_angles
 from seld.rows import AZIMUTH, CLASS, COLUMNS, DISTANCE, ELEVATION, FRAME, SOURCE, wide_rows
 from seld.targets import SeldTargets
 from seld.tracking import SourceTracker
@@ -354,7 +354,7 @@ class TrackDecoder:
     def _joined(self, rows: np.ndarray, scores: np.ndarray) -> list[Event]:
         """Joins rows to events; those that end before the last frame are returned."""
         before, n_frames = self._n_decoded, len(scores)
-        vectors = spherical_to_cartesian(*np.deg2rad(rows[:, [AZIMUTH, ELEVATION]].T))
+        vectors = vectors_of_angles(rows[:, AZIMUTH], rows[:, ELEVATION])
         ended = list[_Run]()
         for row, vector in zip(rows, vectors, strict=True):
             frame, k, number = (int(row[column]) for column in (FRAME, CLASS, SOURCE))

@@ -53,6 +53,31 @@ def wide_rows(rows: np.ndarray) -> np.ndarray:
     return np.concatenate([rows, np.full((len(rows), missing), np.nan)], axis=1)
 
 
+def spans(begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lists the numbers of many ranges one after the other.
+
+    Args:
+        begin: int (n,), first number of each range.
+        end: int (n,), the number after its last; empty where it is not above `begin`.
+
+    Returns:
+        Range that each number is of, and the number, int64 (m,) each.
+    """
+    counts = np.maximum(end - begin, 0)
+    owner = np.repeat(np.arange(len(counts)), counts)
+    return owner, np.arange(len(owner)) + np.repeat(begin - np.cumsum(counts) + counts, counts)
+
+
+def ranks(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rank of each entry among those of its key, in their order, and their number, (n,) each."""
+    order = np.argsort(keys, kind="stable")
+    _, first, counts = np.unique(keys[order], return_index=True, return_counts=True)
+    rank, count = np.empty(len(keys), np.int64), np.empty(len(keys), np.int64)
+    rank[order] = np.arange(len(keys)) - np.repeat(first, counts)
+    count[order] = np.repeat(counts, counts)
+    return rank, count
+
+
 def check_wide_rows(rows: np.ndarray, n_classes: int | None = None) -> np.ndarray:
     """Checks rows; returns them as float64 (n, 7), without a copy where possible.
 

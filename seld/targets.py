@@ -26,9 +26,9 @@ import numpy as np
 
 from seld.config import TaskConfig
 from seld.dataset import Events
-from seld.geometry import spherical_to_cartesian
+from seld.geometry import vectors_of_angles
 from seld.labels import Rule, rows_of_events
-from seld.rows import AZIMUTH, CLASS, DISTANCE, ELEVATION, FRAME, ONSCREEN, SOURCE
+from seld.rows import AZIMUTH, CLASS, DISTANCE, ELEVATION, FRAME, ONSCREEN, SOURCE, ranks, spans
 
 Form = Literal["classwise", "multi", "tracks"]
 Axis = Literal["x", "y", "z", "distance", "onscreen"]
@@ -105,7 +105,7 @@ class TargetForm:
         if self.form == "tracks":
             slot = assign_tracks(rows, self.n_tracks)
         else:
-            rank, count = _ranks(frame * self.n_classes + klass)
+            rank, count = ranks(frame * self.n_classes + klass)
             if self.form == "classwise":
                 slot = np.where(rank == count - 1, 0, -1)
             else:
@@ -128,9 +128,7 @@ class TargetForm:
         begin, end = (
             np.searchsorted(table.frame, label_frames, side) for side in ("left", "right")
         )
-        counts = end - begin
-        place = np.repeat(np.arange(len(label_frames)), counts)
-        row = np.arange(len(place)) + np.repeat(begin - np.cumsum(counts) + counts, counts)
+        place, row = spans(begin, end)
         kept = table.slot[row] >= 0
         place, row = place[kept], row[kept]
         at = place, table.slot[row], slice(None), table.klass[row]
@@ -144,8 +142,7 @@ class TargetForm:
         return self.fill(self.table(rows), np.arange(n_frames), n_frames)
 
     def _values(self, rows: np.ndarray) -> np.ndarray:
-        angles_rad = np.deg2rad(rows[:, [AZIMUTH, ELEVATION]])
-        vectors = spherical_to_cartesian(*angles_rad.T)  # (n, 3)
+        vectors = vectors_of_angles(rows[:, AZIMUTH], rows[:, ELEVATION])  # (n, 3)
         columns = {
             **dict(zip("xyz", vectors.T, strict=True)),
             "distance": rows[:, DISTANCE] * self.distance_scale,
@@ -153,16 +150,6 @@ class TargetForm:
         }
         values = [columns[name] for name in self.axes]
         return np.stack(values, axis=1).astype(np.float32).reshape(len(rows), len(self.axes))
-
-
-def _ranks(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rank of each entry among those of its key, in their order, and their number, (n,) each."""
-    order = np.argsort(keys, kind="stable")
-    _, first, counts = np.unique(keys[order], return_index=True, return_counts=True)
-    rank, count = np.empty(len(keys), np.int64), np.empty(len(keys), np.int64)
-    rank[order] = np.arange(len(keys)) - np.repeat(first, counts)
-    count[order] = np.repeat(counts, counts)
-    return rank, count
 
 
 def assign_tracks(rows: np.ndarray, n_tracks: int) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Sources followed through label frames: rows of one class that go on from frame to frame."""
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
-from seld.geometry import cartesian_distance, spherical_to_cartesian
+from seld.geometry import cartesian_distance, vectors_of_angles
+from seld.metrics.matching import assign
 from seld.rows import AZIMUTH, CLASS, ELEVATION, FRAME
 
 
@@ -30,7 +30,7 @@ class SourceTracker:
             int64 (n,), from 0 on, different for all sources of the recording.
         """
         numbers = np.zeros(len(rows), np.int64)
-        vectors = spherical_to_cartesian(*np.deg2rad(rows[:, [AZIMUTH, ELEVATION]].T))
+        vectors = vectors_of_angles(rows[:, AZIMUTH], rows[:, ELEVATION])
         frames, classes = rows[:, FRAME].astype(int) + first_frame, rows[:, CLASS].astype(int)
         starts = np.flatnonzero(np.diff(frames, prepend=-1))
         ends = np.append(starts[1:], len(rows))[: len(starts)]
@@ -54,8 +54,8 @@ class SourceTracker:
             return before[0]
         if before is not None:
             apart = cartesian_distance(vectors[:, None], before[1][None])  # (n, m)
-            rows, sources = linear_sum_assignment(np.nan_to_num(apart, nan=np.pi))
-            numbers[rows] = before[0][sources]
+            rows, sources = assign(np.degrees(np.nan_to_num(apart, nan=np.pi))[None])
+            numbers[rows[0]] = before[0][sources[0]]
         new = numbers < 0
         numbers[new] = self._n_sources + np.arange(new.sum())
         self._n_sources += int(new.sum())

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seld.csv_formats import vectors_of_angles
+from seld.geometry import vectors_of_angles
 from seld.metrics.matching import Cells, Pairs, cells_of, match
 from seld.metrics.years import YearRules
-from seld.rows import AZIMUTH, DISTANCE, ELEVATION, FRAME, ONSCREEN, SOURCE
+from seld.rows import AZIMUTH, DISTANCE, ELEVATION, FRAME, ONSCREEN, SOURCE, ranks
 
 COUNTS = (
     "n_reference",  # true sources (or classes, tracks) in all blocks or frames
@@ -321,11 +321,6 @@ def track_numbers(side: Cells, by_source: bool) -> tuple[np.ndarray, int]:
         tracks = np.arange(n_rows) - side.first[side.cell]
         return tracks, int(tracks.max()) + 1
     _, source = np.unique(np.nan_to_num(side.rows[:, SOURCE]), return_inverse=True)
-    order = np.lexsort((source, side.cell))
-    key = side.cell[order] * (source.max() + 1) + source[order]
-    starts = np.flatnonzero(np.diff(key, prepend=-1))
-    lengths = np.diff(np.append(starts, n_rows))
-    repeats = np.empty(n_rows, np.int64)
-    repeats[order] = np.arange(n_rows) - np.repeat(starts, lengths)
+    repeats, _ = ranks(side.cell * (source.max() + 1) + source)
     n_repeats = int(repeats.max()) + 1
     return source * n_repeats + repeats, (int(source.max()) + 1) * n_repeats

@@ -45,9 +45,7 @@ from seld.decoding import (
     decode_accdoa,
     decode_classwise,
     decode_multi_accdoa,
-    in_label_frames,
-    output_frames,
-    to_rows,
+    label_rows,
 )
 from seld.losses.accdoa import AccdoaError, MultiAccdoaError
 from seld.losses.directions import check_loss
@@ -364,8 +362,7 @@ def decode(
         unify_deg = network.unify_deg
         found = decode_multi_accdoa(outputs["accdoa"], n_axes, threshold, unify_deg)
     n_outputs = len(next(iter(outputs.values())))
-    source = output_frames(n_frames, n_outputs, hop_ratio, network.time_pooling)
-    return to_rows(in_label_frames(found, source))
+    return label_rows(found, n_outputs, n_frames, hop_ratio, network.time_pooling)
 
 
 def torch_names(network: NetworkConfig) -> Names:

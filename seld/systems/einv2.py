@@ -20,7 +20,7 @@ from common.models.merging import CrossStitch, FirstChannels
 from common.models.torch_weights import Names, batch_norm_names, linear_names, transformer_names
 from common.training.system import Stage
 from seld.config import TaskConfig
-from seld.decoding import decode_tracks, in_label_frames, output_frames, to_rows
+from seld.decoding import decode_tracks, label_rows
 from seld.losses.directions import check_loss
 from seld.losses.tracks import DoaError, TrackError
 from seld.targets import SeldTargets, TargetForm
@@ -226,8 +226,7 @@ def decode(
     """
     logits, directions = outputs["tracks"][..., :-N_AXES], outputs["tracks"][..., -N_AXES:]
     found = decode_tracks(expit(logits), directions, threshold)
-    source = output_frames(n_frames, len(logits), hop_ratio, network.time_pooling)
-    return to_rows(in_label_frames(found, source))
+    return label_rows(found, len(logits), n_frames, hop_ratio, network.time_pooling)
 
 
 def torch_names(network: NetworkConfig) -> Names:

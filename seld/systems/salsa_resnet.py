@@ -19,7 +19,7 @@ from common.models.layers import (
 from common.models.torch_weights import Names, batch_norm_names, gru_names, linear_names
 from common.training.system import Stage
 from seld.config import TaskConfig
-from seld.decoding import decode_classwise, in_label_frames, output_frames, to_rows
+from seld.decoding import decode_classwise, label_rows
 from seld.losses.directions import check_loss
 from seld.losses.tracks import MaskedLogitCrossentropy
 from seld.losses.vectors import MaskedVectorDistance
@@ -250,8 +250,7 @@ def decode(
     """
     probabilities = expit(outputs["logits"])
     found = decode_classwise(probabilities, outputs["doa"], threshold)
-    source = output_frames(n_frames, len(probabilities), hop_ratio, network.time_pooling)
-    return to_rows(in_label_frames(found, source))
+    return label_rows(found, len(probabilities), n_frames, hop_ratio, network.time_pooling)
 
 
 def torch_names(network: NetworkConfig) -> Names:
