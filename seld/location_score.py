@@ -20,6 +20,7 @@ from common.metrics.score_table import (
     format_score,
     published_scores,
 )
+from seld.layouts import LAYOUTS, Layout
 from seld.metrics.jackknife import ScoreIntervals, score_intervals
 from seld.metrics.location_aware import AVERAGES, LocationScorer, LocationScores
 from seld.metrics.location_counts import MOST_OVERLAP
@@ -43,7 +44,6 @@ _TITLES = {
     "micro": "Micro: all classes together",
 }
 _YEAR = re.compile(r"20\d\d")
-_N_CLASSES = {"2020": 14, "2021": 12}
 
 
 @dataclass(frozen=True)
@@ -303,15 +303,11 @@ def _corrected(rules: YearRules) -> YearRules:
     return corrected
 
 
-def classes_of(rules: YearRules) -> int:
-    """Number of classes of the year of a scorer."""
-    return _N_CLASSES.get(year_of(rules), 13)
-
-
-def year_of(rules: YearRules) -> str:
-    """Year in the name of a scorer, e.g. "2024"; "" without."""
+def layout_of(rules: YearRules) -> Layout:
+    """Layout of the dataset of a scorer's year; of 2024 for rules of another name."""
     found = _YEAR.search(rules.name)
-    return found.group() if found else ""
+    year = found.group() if found else "2024"
+    return next(layout for name, layout in LAYOUTS.items() if name.endswith(year))
 
 
 def _score_each(
@@ -341,7 +337,9 @@ def _scored_again(
 
 def _class_names(classes: Sequence[str] | int | None, rules: YearRules) -> tuple[str, ...]:
     if classes is None or isinstance(classes, int):
-        return tuple(f"class {number}" for number in range(classes or classes_of(rules)))
+        return tuple(
+            f"class {number}" for number in range(classes or len(layout_of(rules).classes))
+        )
     return tuple(classes)
 
 

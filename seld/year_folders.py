@@ -5,7 +5,6 @@
 """
 
 import logging
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,14 +13,9 @@ from common.audio.formats import is_sound
 from common.errors import DataError
 from seld.csv_formats import read_rows
 from seld.dataset import list_files
+from seld.frames import frames_in_recording
 from seld.lengths import seconds_of
-from seld.location_score import (
-    LocationRecording,
-    LocationReport,
-    classes_of,
-    location_report,
-    year_of,
-)
+from seld.location_score import LocationRecording, LocationReport, layout_of, location_report
 from seld.metrics.years import YearRules, year_rules
 from seld.rows import no_rows
 
@@ -31,8 +25,7 @@ Place = tuple[int | None, int | None, int | None]  # fold, room, overlap
 
 _FOLD_AND_ROOM = re.compile(r"fold(\d{1,9})_room(\d{1,9})(?!\d)", re.ASCII)
 _OVERLAP = re.compile(r"_ov(\d{1,9})(?!\d)", re.ASCII)
-_LABELS_PER_S = 10
-_LENGTH_SLACK_S = 1e-6
+LABEL_HOP_S = 0.1
 
 
 def score_year_folder(
@@ -68,7 +61,7 @@ def score_year_folder(
     """
     rules = year_rules(scorer)
     declared = [given or usual for given, usual in zip(formats, formats_of(rules), strict=True)]
-    n_classes = n_classes or classes_of(rules)
+    n_classes = n_classes or len(layout_of(rules).classes)
     recordings, notes = read_year_folder(
         Path(estimate_dir),
         Path(reference_dir),
@@ -82,10 +75,8 @@ def score_year_folder(
 
 def formats_of(rules: YearRules) -> tuple[str, str]:
     """Names of the formats of estimates and references of a scorer's year."""
-    year = year_of(rules) or "2024"
-    if year == "2025":
-        return "stereo2025", "stereo2025"
-    return f"submission{year}", f"metadata{year}"
+    layout = layout_of(rules)
+    return str(layout.submission_format), str(layout.metadata_format)
 
 
 def read_year_folder(
@@ -120,7 +111,8 @@ def read_year_folder(
         reference, estimate = read_rows(path, formats[1], n_classes), no_rows()
         if name in estimates:
             estimate = read_rows(estimates[name], formats[0], n_classes)
-        n_frames = _frames(seconds_of(sounds.get(name)))
+        length_s = seconds_of(sounds.get(name))
+        n_frames = None if length_s is None else frames_in_recording(length_s, LABEL_HOP_S)
         recordings.append(LocationRecording(name, *places[name], reference, estimate, n_frames))
     return recordings, notes
 
@@ -131,11 +123,6 @@ def parse_year_name(name: str) -> Place:
     if not found:
         return None, None, None
     return int(found[1]), int(found[2]), None if overlap is None else int(overlap[1])
-
-
-def _frames(length_s: float | None) -> int | None:
-    """Label frames of a recording, the last of which may be shorter; None if unknown."""
-    return None if length_s is None else math.ceil(_LABELS_PER_S * (length_s - _LENGTH_SLACK_S))
 
 
 def _csv_files(folder: Path, what: str) -> dict[str, Path]:

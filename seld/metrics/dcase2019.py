@@ -10,10 +10,8 @@ References:
     Appl. Sci. 6(6), 2016.
 """
 
-import itertools
 import math
 from dataclasses import asdict, dataclass, field, fields
-from functools import lru_cache
 
 import numpy as np
 
@@ -26,8 +24,8 @@ from seld.geometry import (
     spherical_to_cartesian,
 )
 from seld.labels import Rule, check_rows, reference_rows, rows_to_classification
-
-MAX_ASSIGNMENTS = 120  # up to this many, all assignments of a frame are tried, vectorised
+from seld.metrics.matching import MAX_ASSIGNMENTS, assignments, problems_by_size
+from seld.rows import spans
 
 
 @dataclass(frozen=True)
@@ -376,12 +374,8 @@ def _sum_distances(
     n_costs = n_ref * n_est  # (T,): numbers in the matrix of each frame
     starts = np.cumsum(n_costs) - n_costs
     costs = _distances(n_ref, reference_rad, n_est, estimate_rad, exact)
-    shape = n_ref * (int(n_est.max(initial=0)) + 1) + n_est  # one number for each pair of numbers
-    shape[n_costs == 0] = 0
     total = 0.0
-    for number in np.flatnonzero(np.bincount(shape)[1:]) + 1:
-        frames = np.flatnonzero(shape == number)
-        size = n_ref[frames[0]], n_est[frames[0]]
+    for frames, size in problems_by_size(n_ref, n_est, n_costs > 0):
         places = starts[frames][:, None] + np.arange(size[0] * size[1])
         matrices = costs[places].reshape(-1, *size)  # (frames, R, E)
         total += float(minimum_total(matrices).sum())
@@ -398,9 +392,8 @@ def _distances(
     """Distances in radians of all pairs in a frame: concatenated matrices (R, E) of all frames."""
     first_est = np.cumsum(n_est) - n_est  # index of a frame's first direction
     partners = np.repeat(n_est, n_ref)  # (n,): of each true direction
-    left = np.repeat(np.arange(len(partners)), partners)
-    first = np.repeat(first_est, n_ref) - np.cumsum(partners) + partners  # (n,)
-    right = np.arange(len(left)) + np.repeat(first, partners)
+    first = np.repeat(first_est, n_ref)  # (n,)
+    left, right = spans(first, first + partners)
     if exact:
         both = reference_rad, estimate_rad
         reference, estimate = (spherical_to_cartesian(*angles.T) for angles in both)
@@ -422,7 +415,7 @@ def minimum_total(costs: np.ndarray) -> np.ndarray:
         costs = costs.transpose(0, 2, 1)
     n_rows, n_columns = costs.shape[1:]
     if math.perm(n_columns, n_rows) <= MAX_ASSIGNMENTS:
-        chosen = _assignments(n_rows, n_columns)  # (assignments, rows)
+        chosen = assignments(n_rows, n_columns)  # (assignments, rows)
         totals = np.zeros((len(costs), len(chosen)))
         for row in range(n_rows):
             totals += costs[:, row, chosen[:, row]]
@@ -430,11 +423,6 @@ def minimum_total(costs: np.ndarray) -> np.ndarray:
     from scipy.optimize import linear_sum_assignment  # slow to import and rarely needed
 
     return np.array([each[linear_sum_assignment(each)].sum() for each in costs])
-
-
-@lru_cache(maxsize=64)
-def _assignments(n_rows: int, n_columns: int) -> np.ndarray:
-    return np.array(list(itertools.permutations(range(n_columns), n_rows)))
 
 
 def reference_for(

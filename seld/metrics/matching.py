@@ -5,6 +5,7 @@ All frames of a recording are paired together: those with the same numbers of so
 
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -124,13 +125,28 @@ def match(reference: Cells, estimate: Cells, angles: str) -> Pairs:
     row, column = reference.first[both[single]], estimate.first[both[single]]
     angle = angle_deg(reference.directions[row], estimate.directions[column], angles)
     found = [(row, column, angle)]
-    shape = n_ref * (int(n_est.max(initial=0)) + 1) + n_est  # one number for each pair of numbers
-    shape[single] = 0
-    for number in np.flatnonzero(np.bincount(shape)[1:]) + 1:
-        chosen = np.flatnonzero(shape == number)
-        size = n_ref[chosen[0]], n_est[chosen[0]]
+    for chosen, size in problems_by_size(n_ref, n_est, ~single):
         found.append(_match_alike(reference, estimate, both[chosen], size, angles))
     return Pairs(*map(np.concatenate, zip(*found, strict=True)))
+
+
+def problems_by_size(
+    n_rows: np.ndarray, n_columns: np.ndarray, wanted: np.ndarray
+) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
+    """Groups problems that have as many rows and columns, to be solved together.
+
+    Args:
+        n_rows: int (N,).
+        n_columns: int (N,).
+        wanted: bool (N,); others are left out.
+
+    Yields:
+        Numbers of the problems of a group, int (n,), and their rows and columns.
+    """
+    shape = n_rows * (int(n_columns.max(initial=0)) + 1) + n_columns  # one number for each pair
+    for number in np.flatnonzero(np.bincount(shape[wanted])):
+        chosen = np.flatnonzero(wanted & (shape == number))
+        yield chosen, (int(n_rows[chosen[0]]), int(n_columns[chosen[0]]))
 
 
 def _match_alike(
@@ -177,7 +193,7 @@ def _assign_few(costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n_problems, n_rows, n_columns = costs.shape
     if math.perm(n_columns, n_rows) > MAX_ASSIGNMENTS:
         return np.zeros((n_problems, n_rows), np.int64), np.ones(n_problems, bool)
-    candidates = _assignments(n_rows, n_columns)  # (assignments, R)
+    candidates = assignments(n_rows, n_columns)  # (assignments, R)
     if len(candidates) == 1:
         return np.zeros((n_problems, n_rows), np.int64), np.zeros(n_problems, bool)
     totals = costs[:, 0, candidates[:, 0]]
@@ -190,5 +206,6 @@ def _assign_few(costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @lru_cache(maxsize=64)
-def _assignments(n_rows: int, n_columns: int) -> np.ndarray:
+def assignments(n_rows: int, n_columns: int) -> np.ndarray:
+    """All ways to give each row a column of its own, int (assignments, rows)."""
     return np.array(list(itertools.permutations(range(n_columns), n_rows)))
