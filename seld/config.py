@@ -13,7 +13,12 @@ from seld.features import KINDS, FeatureConfig
 from seld.score import ScoringConfig
 from seld.simulation.settings import SimulationConfig
 
-_FOA_SWAPS = ("channel_swaps", "foa")
+# Format that each augmentation by swaps of channels needs, and where features have its tables.
+SWAPS = {
+    "foa_rotation": ("foa", "channel_swaps"),
+    "foa_axes": ("foa", "channel_swaps"),
+    "mic_swap": ("mic", "microphone_swaps"),
+}
 
 
 class SeldTraining(TrainingConfig):
@@ -87,10 +92,9 @@ class TaskConfig(BaseTask):
 
 def _augmentation_problems(name: str, features: FeatureConfig, dataset: DatasetConfig) -> list[str]:
     """Contradictions between swaps of channels, and features and format."""
-    if name == "none":
+    if name not in SWAPS:
         return []
-    field, audio_format = ("microphone_swaps", "mic") if name == "mic_swap" else _FOA_SWAPS
-    found = []
+    (audio_format, field), found = SWAPS[name], []
     if dataset.format != audio_format:
         found.append(
             f"`training.augmentation: {name}` needs `dataset.format: {audio_format}`. Received:"

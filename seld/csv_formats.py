@@ -286,7 +286,7 @@ def _numbers(text: str, declared: CsvFormat, source: str) -> tuple[np.ndarray, S
     if not kept:
         return np.zeros((0, 0)), []
     first = lines[kept[0] - 1]
-    separator = next((each for each in _SEPARATORS if each in first), ",")
+    separator = separator_of(first)
     if _is_header(first, separator) or declared.header:
         _check_header(first, separator, declared, f"{source}, line {kept[0]}")
         kept = kept[1:]
@@ -299,6 +299,11 @@ def _numbers(text: str, declared: CsvFormat, source: str) -> tuple[np.ndarray, S
     if not _fits(values.shape[1], declared):
         raise DataError(_other_format(values, declared, f"{source}, line {kept[0]}"))
     return values, kept
+
+
+def separator_of(line: str) -> str:
+    """Finds the separator of a file by one of its lines: tab, semicolon or comma."""
+    return next((each for each in _SEPARATORS if each in line), ",")
 
 
 def _fits(n_columns: int, declared: CsvFormat) -> bool:

@@ -15,7 +15,6 @@ from common.data.augmentation import FeatureChanges
 from common.data.feature_store import FeatureStore
 from common.data.pipeline import evaluation_stream, guard_stream
 from common.data.selection import Selection
-from common.data.sequences import EVENTS
 from common.datasets import groups as source_groups
 from common.display.plotting import save_figure
 from common.display.spectrogram import Spectrogram
@@ -32,7 +31,7 @@ from common.training.stage import load_model
 from common.training.stage_data import ModelInput, stage_data
 from common.training.system import Stage, parts
 from seld.augmentation import foa_transforms, foa_transforms_of_axes, microphone_transforms
-from seld.config import FoldConfig, SeldTraining, TaskConfig
+from seld.config import SWAPS, FoldConfig, SeldTraining, TaskConfig
 from seld.dataset import Events
 from seld.extraction import place_of, stored_members
 from seld.figures import channel_titles, features_figure, learning_panels, recording_figure
@@ -50,7 +49,6 @@ from seld.preconditions import (
 from seld.score import ScoredRecording
 from seld.scoring import Scoring, scoring_of
 from seld.submission import SUBMISSIONS, SubmissionFiles, submission_files
-from seld.targets import SeldTargets
 from seld.validation import ValidationScorer, detects_only
 
 logger = logging.getLogger(__name__)
@@ -178,7 +176,6 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
         folder: Path,
     ) -> keras.Model:
         task = self.task
-        _tell_lost(stage, Selection.among(stores, fold.train))
         transforms = self._transforms(stage)
         changes = FeatureChanges(
             task.training.feature_augmentation, task.dataset.channels, task.features.entry.has_lags
@@ -209,8 +206,8 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
     def _transforms(self, stage: Stage) -> ChannelTransforms | None:
         """Swaps of channels for the training sequences; that the features have them is checked."""
         features, name = self.task.features, self.task.training.augmentation
-        tables = features.microphone_swaps if name == "mic_swap" else features.channel_swaps
-        if name == "none" or tables is None:
+        tables = getattr(features, SWAPS[name][1]) if name in SWAPS else None
+        if tables is None:
             return None
         lowest_deg = self.task.dataset.grid.lowest_azimuth_deg
         if name == "mic_swap":
@@ -319,21 +316,6 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
             title=f"{name}: reference and estimate",
             grid=task.dataset.grid,
         )
-
-
-def _tell_lost(stage: Stage, train: Selection) -> None:
-    """Logs sources of the training recordings that the targets of a stage cannot hold."""
-    made = stage.event_targets
-    if not isinstance(made, SeldTargets):
-        return
-    arrays = train.store.arrays(train.groups or train.store.groups, (EVENTS,))
-    lost = made.count_lost(each[EVENTS] for each in arrays.values())
-    if lost:
-        text = (
-            "%s: %d label frame(s) of sources in the training recordings are not learned: more"
-            " sources at once than the network has places for."
-        )
-        logger.warning(text, stage.name, lost)
 
 
 def stored_problems(task: TaskConfig, stores: Sequence[FeatureStore]) -> list[str]:

@@ -115,21 +115,6 @@ def _logmel_gcc_titles(names: Sequence[str]) -> list[str]:
     return [*level_titles(names), *(f"GCC-PHAT of {a} and {b}, lag" for a, b in pairs)]
 
 
-def _gcc_of_one_transform(
-    audio: np.ndarray, sizes: FeatureSizes, n_frames: int, dtype: str
-) -> np.ndarray:
-    gcc = sizes.n_fft, dtype, sizes.window_samples
-    return spectral.logmel_gcc(audio, sizes.filters, sizes, n_frames, *gcc)
-
-
-def _gcc_of_twice_the_size(
-    audio: np.ndarray, sizes: FeatureSizes, n_frames: int, dtype: str, linear: bool = False
-) -> np.ndarray:
-    filters = _linear_filters(sizes) if linear else sizes.filters
-    gcc = 2 * sizes.n_fft, dtype, sizes.window_samples
-    return spectral.logmel_gcc(audio, filters, sizes, n_frames, *gcc)
-
-
 def _linear_filters(sizes: FeatureSizes) -> np.ndarray:
     return linear_bands(sizes.sample_rate_hz, sizes.n_fft, sizes.fmax_spectra_hz)
 
@@ -214,14 +199,32 @@ def _salsa_kind(audio_format: str, fmax_doa_hz: float, **fields: Any) -> Feature
     )
 
 
-def _gcc_kind(name: str, compute: Callable[..., np.ndarray], **fields: Any) -> FeatureKind:
-    """Log spectra, and cross-correlations whose window is that of the spectra."""
-    fields.setdefault("shape", _mel_bands_and_pairs)
+def _gcc_kind(name: str, times: int, linear: bool = False, **fields: Any) -> FeatureKind:
+    """Log spectra, and cross-correlations of `times` their FFT size with the same window."""
+
+    def filters(sizes: FeatureSizes) -> np.ndarray:
+        return _linear_filters(sizes) if linear else sizes.filters
+
+    def compute(audio: np.ndarray, sizes: FeatureSizes, n_frames: int, dtype: str) -> np.ndarray:
+        gcc = times * sizes.n_fft, dtype, sizes.window_samples
+        return spectral.logmel_gcc(audio, filters(sizes), sizes, n_frames, *gcc)
+
+    def device(layer: Any, samples: Any) -> Any:
+        sizes = layer.frontend
+        return layer.logmel_gcc(samples, times * sizes.n_fft, sizes.window_samples, filters(sizes))
+
+    def shape(sizes: FeatureSizes) -> tuple[int, int]:
+        n_bands, n_channels = _mel_bands_and_pairs(sizes)
+        return (_linear_filters(sizes).shape[1] if linear else n_bands), n_channels
+
     return FeatureKind(
         name=name,
+        shape=shape,
         compute=compute,
+        device=device,
         titles=_logmel_gcc_titles,
         has_lags=True,
+        lags_n_fft=lambda sizes: times * sizes.n_fft,
         microphone_swaps=gcc_tables,
         **fields,
     )
@@ -287,16 +290,7 @@ KINDS = feature_kinds(
     ),
     _intensity_kind("logmel_intensity_2021", BinNorm("half_energy", XYZ), **_BASELINE_2020),
     _intensity_kind("logmel_intensity_2022", BinNorm("energy", YZX), **_BASELINE_2020),
-    _gcc_kind(
-        "logmel_gcc_2020",
-        _gcc_of_one_transform,
-        device=lambda layer, samples: layer.logmel_gcc(
-            samples, layer.frontend.n_fft, layer.frontend.window_samples
-        ),
-        lags_n_fft=lambda sizes: sizes.n_fft,
-        can_interleave=True,
-        **_BASELINE_2020,
-    ),
+    _gcc_kind("logmel_gcc_2020", 1, can_interleave=True, **_BASELINE_2020),
     _phase_kind("salsa_lite_2022", "metres", defaults=_BASELINE),
     FeatureKind(
         name="logmel_2025",
@@ -330,34 +324,8 @@ KINDS = feature_kinds(
         settings=_LINEAR,
         counts_the_end=True,
     ),
-    _gcc_kind(
-        "melspecgcc",
-        _gcc_of_twice_the_size,
-        device=lambda layer, samples: layer.logmel_gcc(
-            samples, 2 * layer.frontend.n_fft, layer.frontend.window_samples
-        ),
-        lags_n_fft=lambda sizes: 2 * sizes.n_fft,
-        defaults=_SALSA,
-        counts_the_end=True,
-    ),
-    _gcc_kind(
-        "linspecgcc",
-        partial(_gcc_of_twice_the_size, linear=True),
-        shape=lambda sizes: (
-            _linear_filters(sizes).shape[1],
-            sizes.channels * (sizes.channels + 1) // 2,
-        ),
-        device=lambda layer, samples: layer.logmel_gcc(
-            samples,
-            2 * layer.frontend.n_fft,
-            layer.frontend.window_samples,
-            _linear_filters(layer.frontend),
-        ),
-        lags_n_fft=lambda sizes: 2 * sizes.n_fft,
-        defaults=_SALSA,
-        settings=_LINEAR,
-        counts_the_end=True,
-    ),
+    _gcc_kind("melspecgcc", 2, defaults=_SALSA, counts_the_end=True),
+    _gcc_kind("linspecgcc", 2, linear=True, defaults=_SALSA, settings=_LINEAR, counts_the_end=True),
 )
 
 

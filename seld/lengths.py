@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # it loads TensorFlow, which scoring files does without
 logger = logging.getLogger(__name__)
 
 GROUP = "group"  # key in the facts of a store: source of the recording, by its list
-_FORMATS = ("foa", "mic")
+_FORMATS = ("foa", "mic", "stereo")
 
 
 def known_samples(facts: Mapping[str, int | str | None]) -> int | None:
@@ -82,14 +82,17 @@ def complete(
         logger.warning(text, store.folder, missing, dataset_dir, dataset.recording_s)
 
 
-def sounds_of(folder: Path, names: Iterable[str], audio_format: str) -> dict[str, Path]:
+def sounds_of(
+    folder: Path, names: Iterable[str], audio_format: str = "foa", below: bool = False
+) -> dict[str, Path]:
     """Finds the recordings of metadata files.
 
     Args:
         folder: folder of a `recordings.csv`; or folder of metadata such as `metadata_dev`, with
-            recordings in itself, or next to it in `foa_dev` or `mic_dev`.
+            recordings in itself, or next to it in `foa_dev`, `mic_dev` or `stereo_dev`.
         names: of the recordings.
-        audio_format: "foa" or "mic", looked for first: both are equally long.
+        audio_format: looked for first: all of them are equally long.
+        below: look in sub-folders, too, as the sets of 2021 to 2025 are laid out.
     """
     if has_list(folder):
         return {each.name: each.audio_path for each in read_list(folder)}
@@ -98,7 +101,8 @@ def sounds_of(folder: Path, names: Iterable[str], audio_format: str) -> dict[str
     folders = [folder, *(folder.resolve().parent / f"{each}_{set_name}" for each in formats)]
     files: dict[str, Path] = {}
     for each in folders:
-        for path in sorted(each.iterdir()) if each.is_dir() else []:
+        inside = each.rglob("*") if below else each.glob("*")
+        for path in sorted(inside) if each.is_dir() else []:
             if is_sound(path.name):
                 files.setdefault(path.stem, path)
     return {name: files[name] for name in names if name in files}

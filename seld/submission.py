@@ -14,7 +14,14 @@ import numpy as np
 from common.errors import ConfigError, DataError
 from common.io.files import write_text
 from common.io.tables import number_hint, read_text, split_row, to_whole
-from seld.csv_formats import CsvFormat, csv_format, read_rows, rows_as_written, write_rows
+from seld.csv_formats import (
+    CsvFormat,
+    csv_format,
+    read_rows,
+    rows_as_written,
+    separator_of,
+    write_rows,
+)
 from seld.dataset import DatasetConfig
 from seld.labels import check_rows, whole_degrees
 from seld.layouts import Layout
@@ -22,7 +29,6 @@ from seld.metrics.years import YEARS
 from seld.rows import ELEVATION, wide_rows
 
 SUBMISSIONS = "submissions"  # folder of a fold
-_SEPARATORS = ("\t", ";", ",")
 REMEDY = "Write the file again (`seld.submission.write_submission`) or correct the line."
 
 
@@ -80,7 +86,7 @@ def parse_submission(text: str, n_classes: int, source: str = "submission") -> n
 
     The separator (comma, tab or semicolon) is that of the first line; empty lines are skipped.
     """
-    separator = next((each for each in _SEPARATORS if each in text.lstrip().split("\n", 1)[0]), ",")
+    separator = separator_of(text.lstrip().split("\n", 1)[0])
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
         return np.zeros((0, 4))
@@ -170,7 +176,7 @@ class SubmissionFiles:
             ConfigError: one of them needs a distance, and none is predicted.
         """
         if self.layout.is_framewise:
-            csv_format(self.format)
+            _ = self.format  # an error here, not after the training
         if scorer in YEARS and YEARS[scorer].with_distance and not self.has_distance:
             without = "dcase2024_no_distance"
             raise ConfigError(

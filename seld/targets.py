@@ -18,7 +18,6 @@ References:
     polyphonic sound event localization and detection", ICASSP 2021, arXiv:2010.13092.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -240,19 +239,13 @@ class SeldTargets:
         """Slots of a recording, and its label frames, 0 without labels."""
         hop_ratio = self.feature_hop_s / self.label_hop_s
         n_frames = int(np.ceil(frames * hop_ratio - 1e-6)) if labelled else 0
-        return self._slots(events, n_frames), n_frames
-
-    def count_lost(self, recordings: Iterable[np.ndarray]) -> int:
-        """Sources in label frames for which the targets have no place, of all recordings.
-
-        Args:
-            recordings: stored events of each.
-        """
-        return sum(self._slots(events, None).n_lost for events in recordings)
-
-    def _slots(self, events: np.ndarray, n_frames: int | None) -> SlotTable:
         of_recording = Events.from_array(events)
-        return self.form.table(rows_of_events(of_recording, n_frames, self.label_hop_s, self.rule))
+        rows = rows_of_events(of_recording, n_frames, self.label_hop_s, self.rule)
+        return self.form.table(rows), n_frames
+
+    def n_lost(self, table: tuple[SlotTable, int]) -> int:
+        """Sources in label frames for which the targets have no place."""
+        return table[0].n_lost
 
     def make(self, table: tuple[SlotTable, int], middles: np.ndarray) -> dict[str, np.ndarray]:
         """Targets by output, float32 (T', ...), at feature frames in the middle of outputs."""

@@ -9,12 +9,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from common.audio.formats import is_sound
 from common.errors import DataError
 from seld.csv_formats import read_rows
 from seld.dataset import list_files
 from seld.frames import frames_in_recording
-from seld.lengths import seconds_of
+from seld.lengths import seconds_of, sounds_of
 from seld.location_score import LocationRecording, LocationReport, layout_of, location_report
 from seld.metrics.years import YearRules, year_rules
 from seld.rows import no_rows
@@ -103,7 +102,7 @@ def read_year_folder(
     _check_files(estimates, references, estimate_dir, places)
     missing = {name: path for name, path in references.items() if name not in estimates}
     notes = _notes_on_missing(list(missing.values()), ignore_missing)
-    sounds = _sounds(reference_dir)
+    sounds = sounds_of(reference_dir, references, below=True)
     recordings = []
     for name, path in references.items():
         if name in missing and ignore_missing:
@@ -176,16 +175,3 @@ def _notes_on_missing(missing: Sequence[Path], ignore_missing: bool) -> list[str
     text = f"Without predictions, {done}: {list_files(missing)}."
     logger.warning("%s", text)
     return [text]
-
-
-def _sounds(reference_dir: Path) -> dict[str, Path]:
-    """Sound files by name, in the folder of the metadata, or in `foa_dev` and so on next to it."""
-    folder = reference_dir.resolve()
-    set_name = folder.name.removeprefix("metadata_")
-    beside = [folder.parent / f"{kind}_{set_name}" for kind in ("foa", "mic", "stereo")]
-    found: dict[str, Path] = {}
-    for each in (folder, *beside):
-        for path in sorted(each.rglob("*")) if each.is_dir() else []:
-            if is_sound(path.name):
-                found.setdefault(path.stem, path)
-    return found

@@ -1,5 +1,6 @@
 """Targets that are made from events while batches are read, see `EventTargets`."""
 
+import logging
 from functools import partial
 
 import numpy as np
@@ -8,6 +9,8 @@ from common.data.cutter import SequenceCutter
 from common.data.sequences import EVENTS, EventTargets
 from common.data.shard_source import KNOWN, ShardSource, Tensors
 from common.data.tfrecord import tf
+
+logger = logging.getLogger(__name__)
 
 
 class MadeTargets:
@@ -30,6 +33,12 @@ class MadeTargets:
             events = source.find([EVENTS])[0].ragged(EVENTS)
             each = zip(events, frames.tolist(), known.tolist(), strict=True)
             self._tables = [maker.table(*one) for one in each]
+            if lost := sum(map(maker.n_lost, self._tables)):
+                text = (
+                    "%d label frame(s) of sources in the training recordings are not learned: more"
+                    " sources at once than the network has places for."
+                )
+                logger.warning(text, lost)
 
     def __call__(self, recordings: tf.Tensor, starts: tf.Tensor) -> Tensors:
         """Targets by output, float32 (B, T', ...); none where they are made of labels.

@@ -31,6 +31,9 @@ class EventTargets(Protocol):
     # whatever `make` needs of them.
     def table(self, events: np.ndarray, frames: int, labelled: bool) -> Any: ...
 
+    # Events, or parts of them, of a table for which the targets have no place.
+    def n_lost(self, table: Any) -> int: ...
+
     # Targets by output, float32 (T', ...), at the feature frames in the middle of output frames.
     def make(self, table: Any, middles: np.ndarray) -> dict[str, np.ndarray]: ...
 

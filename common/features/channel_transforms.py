@@ -10,7 +10,7 @@ LagReversal = Literal["exact", "published"]
 
 
 class Tables(NamedTuple):
-    """What R transforms do to the channels of features; see `ChannelTransforms`.
+    """Tables of R transforms of the channels of features; see `ChannelTransforms`.
 
     Attributes:
         permutation: int64 (R, C).

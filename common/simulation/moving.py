@@ -23,6 +23,7 @@ from common.simulation.trajectories import Trajectory
 
 STEP_DEG = 2.0  # angle between two responses
 LONGEST_HOP_S = 0.1
+LONGER_S = 0.03  # of a sound on a straight path, which may become 10 m longer
 SPLINE_ORDER = 5
 Reflect = Callable[[np.ndarray], Reflections]
 
@@ -76,7 +77,7 @@ class MovingResponses:
         if self.trajectory.constant_distance:
             return dry
         rate_hz, start_s = self.rate_hz, _delays_s(self.trajectory, np.zeros(1))[0]
-        n = len(dry) + round(0.03 * rate_hz)  # the way may become 10 m longer
+        n = len(dry) + round(LONGER_S * rate_hz)
         times_s = np.arange(n) / rate_hz
         # Knots every 5 ms: the delay bends only slightly between them.
         knots_s = np.arange(0.0, times_s[-1] + 0.01, 0.005)
@@ -113,7 +114,7 @@ def moving_responses(
         table: filters of the room.
     """
     hop_samples = max(round(hop_s(trajectory) * table.rate_hz), 1)
-    longer_s = 0.0 if trajectory.constant_distance else 0.03
+    longer_s = 0.0 if trajectory.constant_distance else LONGER_S
     n_points = int(np.ceil((duration_s + longer_s) * table.rate_hz / hop_samples)) + 1
     start_s = _delays_s(trajectory, np.zeros(1))[0]
     times_s = np.arange(n_points) * hop_samples / table.rate_hz + start_s

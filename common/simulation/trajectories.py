@@ -90,7 +90,7 @@ def to_angles(positions_m: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 @dataclass(frozen=True)
 class SourceSpace:
-    """Where the sources of a room may be.
+    """Region of a room in which sources may be.
 
     Attributes:
         room: the walls and the receiver; sources keep 0.3 m from every wall.

@@ -15,10 +15,9 @@ from common.simulation.rooms import Room
 from common.simulation.scenes import MIN_AUDIBLE_S, draw_layer
 from common.simulation.trajectories import SourceSpace, to_angles
 from seld.csv_formats import format_rows
-from seld.layouts import Layout
+from seld.layouts import EVALUATION_SPLIT, Layout
 from seld.rows import FRAME, make_rows, no_rows
 from seld.simulation.plans import (
-    EVALUATION_SPLIT,
     PlannedEvent,
     RecordingPlan,
     Slot,
@@ -105,7 +104,7 @@ def motion_of(settings: SceneSettings) -> MotionSettings:
 
 
 def source_space(settings: SceneSettings, room: Room) -> SourceSpace:
-    """Where the sources of a room may be."""
+    """Region of a room in which its sources may be."""
     return SourceSpace(room, motion_of(settings).distance_m, ELEVATION_DEG)
 
 

@@ -11,12 +11,11 @@ from common.simulation.random_streams import random_stream
 from common.simulation.scenes import draw_layer
 from common.simulation.trajectories import Trajectory
 from seld.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_labels
-from seld.layouts import Layout
+from seld.layouts import EVALUATION_SPLIT, Layout
 from seld.simulation.settings import SceneSettings
 
 DATASET_NAME = "tau2019"
 RECORDINGS_PER_CELL = 10  # numbers for each room and overlap, as in the real dataset
-EVALUATION_SPLIT = 0
 # Disjoint sets of sound examples, in the order of priority for classes with too few sources.
 SETS = {1: "split 1", 2: "split 2", 3: "split 3", 4: "split 4", 0: "split 0 (evaluation)"}
 AZIMUTHS_DEG = tuple(range(-180, 180, 10))

@@ -104,5 +104,6 @@ def test_sources_without_a_place_are_counted_over_recordings():
     rows = some_rows(6, n_classes=2, most=6)
     events = events_of_rows(rows, 0.1).to_array(8)
     form = TargetForm("classwise", 2)
-    lost = SeldTargets(form, 0.1, 0.02).count_lost([events, events])
+    made = SeldTargets(form, 0.1, 0.02)
+    lost = sum(made.n_lost(made.table(each, 150, True)) for each in (events, events))
     assert lost == 2 * form.table(rows).n_lost > 0

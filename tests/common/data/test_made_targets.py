@@ -27,6 +27,9 @@ class Middles:
     def table(self, events, frames, labelled):
         return events[0, 0] * 1000 if len(events) else None, frames if labelled else 0
 
+    def n_lost(self, table):
+        return int(table[1] == FRAMES[0])
+
     def make(self, table, middles):
         first, frames = table
         return {"place": np.where(middles < frames, first + middles, -1)[:, None].astype("float32")}
@@ -82,3 +85,11 @@ def test_evaluation_targets_cover_recordings_and_their_padding(shards, whole):
     expected = np.where(5 * np.arange(10) + 2 < 43, 5 * np.arange(10) + 2, -1)
     np.testing.assert_array_equal(first.ravel(), expected[: first.size])
     assert (elements[2]["targets"]["place"].numpy() == -1).all()
+
+
+def test_events_without_a_place_in_the_targets_are_told(shards, caplog):
+    def make(*given):
+        return train_stream(*given, seed=1)
+
+    streams(shards, make, last_batch="drop")
+    assert "1 label frame(s) of sources in the training recordings are not learned" in caplog.text
