@@ -18,9 +18,9 @@ demo: $(STAMP)
 	$(RUN) batch_feature_extraction.py demo
 	$(RUN) seld.py demo a
 
-# Tests of one file share what they prepare, so that a process takes whole files.
+# Tests of one file share what they prepare, so that a process takes whole files, the longest first (tests/conftest.py).
 test: $(STAMP)
-	$(RUN) -m pytest --numprocesses auto --dist loadfile
+	$(RUN) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 check: lint types audit test
 
@@ -37,9 +37,11 @@ audit: $(STAMP)
 	@.venv-audit/bin/python -m pip --disable-pip-version-check install --quiet --upgrade pip-audit
 	@$(RUN) -m tests.audit_dependencies .venv-audit/bin/pip-audit
 
-# Under 40 minutes on two cores: jobs killed 50 times each, and 20,000 damaged files.
+# About 45 minutes on two cores: jobs killed 50 times each, 20,000 damaged files, every benchmark in its quick form.
 soak: $(STAMP)
 	$(RUN) -m tests.soak
+	$(RUN) -m benchmarks.run --quick
+	$(RUN) -m benchmarks.gpu --quick
 
 bench: $(STAMP)
 	$(RUN) -m benchmarks.run

@@ -19,8 +19,11 @@ from benchmarks.measure import (
     short,
 )
 
+# Measured in processes of their own, which take long to start: `make soak` runs these.
+LONG = {"inference", "large_stores", "memory", "recordings", "training_steps", "waiting", "windows"}
 
-@pytest.mark.parametrize("name", run.NAMES)
+
+@pytest.mark.parametrize("name", [name for name in run.NAMES if name not in LONG])
 def test_a_quick_benchmark_measures_positive_figures(name, tmp_path):
     benchmark = importlib.import_module(f"benchmarks.{name}")
     results = benchmark.measure(True, tmp_path)

@@ -53,8 +53,9 @@ SHORT = {  # by one process: others, which would import everything again, are fo
     "extraction-recordings": {},
     "simulation-recordings": {"jobs": 1},
     "mixing": {"jobs": 1},
-    "training-seldnet": {"epochs": 5},
+    "training-seldnet": {"epochs": 3},
 }
+KILLS = 3
 
 
 @pytest.mark.parametrize(("name", "options"), SHORT.items(), ids=SHORT)
@@ -65,8 +66,8 @@ def test_killed_jobs_leave_the_files_of_an_uninterrupted_run(name, options, tmp_
         assert job.poll() == 0, (tmp_path / "preparation.txt").read_text()
 
     target = TARGETS[name](tmp_path / "data", run, **options)
-    report = survive(target, tmp_path, kills=5, seed=0, start=Forked)
-    assert report.kills == sum(report.moments.values()) == 5
+    report = survive(target, tmp_path, kills=KILLS, seed=0, start=Forked)
+    assert report.kills == sum(report.moments.values()) == KILLS
     assert report.compared >= 1
 
 

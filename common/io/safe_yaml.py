@@ -11,8 +11,12 @@ _MOST_VALUES = 100_000  # of a text with aliases, each counted with all of its v
 _OF_CONSTRUCTORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses duplicate keys, of which YAML would keep one silently."""
+# The parser in C, where there is one, is ten times faster.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _StrictLoader(_Loader):
+    """Loader that refuses duplicate keys, of which YAML would keep one silently."""
 
 
 def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> dict:
@@ -22,28 +26,25 @@ def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> d
         repeated = sorted({str(key) for key in keys if keys.count(key) > 1})
         line = f"line {node.start_mark.line + 1}"
         raise ValueError(f"{line}: key given twice: {', '.join(repeated)}. Keep one of them")
-    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+    return _Loader.construct_mapping(loader, node, deep=True)
 
 
 _MAPPING = yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG
 _StrictLoader.add_constructor(_MAPPING, _mapping_without_repeats)
 
 
-def read_yaml(text: str, fast: bool = False) -> Any:
+def read_yaml(text: str) -> Any:
     """Reads a text of YAML.
 
     Args:
         text: one document.
-        fast: for long lists: the parser in C where there is one, ten times faster; a key given
-            twice is not noticed.
 
     Raises:
-        ValueError: it is not YAML, asks for anything but plain values, or its aliases unfold to too
-            many of them or to themselves; with the line.
+        ValueError: it is not YAML, asks for anything but plain values, gives a key twice, or its
+            aliases unfold to too many values or to themselves; with the line.
     """
     try:
-        kind = getattr(yaml, "CSafeLoader", yaml.SafeLoader) if fast else _StrictLoader
-        loader = kind(text)
+        loader = _StrictLoader(text)
         node = loader.get_single_node()
         if node is not None and "*" in text and _unfolded(node, {}) > _MOST_VALUES:
             raise ValueError(f"its aliases stand for more than {_MOST_VALUES} values")

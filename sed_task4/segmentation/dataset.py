@@ -301,7 +301,7 @@ _REWRITE = "Remove it to have it written again."
 
 def _parse_yaml(text: str, source: str) -> list[Any]:
     try:
-        entries = read_yaml(text, fast=True)
+        entries = read_yaml(text)
     except ValueError as error:
         raise DataError(f"{source} is not YAML: {error}. {_REWRITE}") from error
     if not isinstance(entries, list) or not entries:

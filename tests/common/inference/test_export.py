@@ -36,11 +36,6 @@ SYSTEMS = {
     "segmentation": ("segmentation-demo", SEGMENTATION, {"clip", "masks"}),
     "seldnet, audio": ("demo", SELDNET | DEVICE | SHORT_AUDIO, {"sed", "doa"}),
     "two stages, audio": ("two-stage-demo", TWO_STAGE | DEVICE | SHORT_TRANSFORMS, {"sed", "doa"}),
-    "crnn, audio": (
-        "crnn-demo",
-        CRNN | DEVICE | SHORT_AUDIO | {"pipeline__padding": "repeat"},
-        {"clip", "frames"},
-    ),
     "cnn, audio": ("cnn9-demo", CNN | DEVICE | SHORT_AUDIO, {"clip", "frames"}),
     "segmentation, audio": (
         "segmentation-demo",
@@ -48,7 +43,7 @@ SYSTEMS = {
         {"clip", "masks"},
     ),
 }
-RECURRENT = {"seldnet", "crnn", "seldnet, audio", "two stages, audio", "crnn, audio"}
+RECURRENT = {"seldnet", "crnn", "seldnet, audio", "two stages, audio"}
 
 
 def batch_of(system: Ensemble, n: int, frames: int, seed: int) -> np.ndarray:
