@@ -321,7 +321,7 @@ def location_report(
         of_baselines += [text for text in dict.fromkeys(warnings) if text]
     by_class = {each.rules.name: each.result("macro").by_class for each in scorers}
     return LocationReport(
-        (*rows, *baselines, *_published_rows(published, official)),
+        (*rows, *baselines, *published_rows(published, official)),
         tuple(rules),
         by_class,
         scorers[0].result().n_reference,
@@ -382,7 +382,8 @@ def _class_names(classes: Sequence[str] | int | None, rules: YearRules) -> tuple
     return tuple(classes)
 
 
-def _published_rows(published: Mapping[str, float] | None, rules: YearRules) -> list[LocationRow]:
+def published_rows(published: Mapping[str, float] | None, rules: YearRules) -> list[LocationRow]:
+    """The line of published scores, of the official average; none without."""
     if not published:
         return []
     scores = published_scores(published, rules.scores)
