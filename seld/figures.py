@@ -260,7 +260,11 @@ def draw_values(axes: Axes, rows: np.ndarray, column: int, n_classes: int, hop_s
     for number in range(voice.max(initial=0) + 1):
         own = voice == number
         times_s, values = (rows[own, FRAME] + 0.5) * hop_s, rows[own, column]
-        style = {"marker": _marker(number), "s": 14 if number else 5, "linewidths": 0.6}
+        style: dict[str, Any] = {
+            "marker": _marker(number),
+            "s": 14 if number else 5,
+            "linewidths": 0.6,
+        }
         axes.scatter(times_s, values, c=colours[own], **style)
     tidy(axes)
 
@@ -315,7 +319,7 @@ def _class_legend(figure: Figure, tables: Sequence[np.ndarray], classes: Sequenc
         Line2D([], [], marker="s", linestyle="", color=colours[k], label=classes[k]) for k in used
     ]
     for number in range(1, 1 + max((voices(rows).max(initial=0) for rows in tables), default=0)):
-        style = {"marker": _marker(number), "linestyle": "", "color": "0.4"}
+        style: dict[str, Any] = {"marker": _marker(number), "linestyle": "", "color": "0.4"}
         marks.append(Line2D([], [], **style, label=f"source {number + 1} of a class"))
     if marks:
         # As if all letters were as broad as a w.

@@ -231,9 +231,8 @@ class RowOutputs:
     @property
     def quantities(self) -> tuple[Quantity, ...]:
         """Quantities of sources that are drawn."""
-        directions: tuple[Quantity, ...] = ()
-        if self.has_directions:
-            directions = ("azimuth", "elevation")[: self.n_coordinates - 1]
+        angles: tuple[Quantity, ...] = ("azimuth", "elevation")
+        directions = angles[: self.n_coordinates - 1] if self.has_directions else ()
         distance: tuple[Quantity, ...] = ("distance",) if self.has_distances else ()
         return *directions, *distance
 

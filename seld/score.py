@@ -481,7 +481,7 @@ def _year_report(options: argparse.Namespace, task: Any = None) -> LocationRepor
     if task is not None:
         dataset, scorer = task.dataset, task.scoring.scorer
         own = submission_files(dataset, task.network).format.name, dataset.published.metadata_format
-        formats = tuple(given or usual for given, usual in zip(formats, own, strict=True))
+        formats = formats[0] or own[0], formats[1] or own[1]
         classes, intervals = classes or dataset.classes, intervals or task.scoring.intervals
         published = task.published
     report = score_year_folder(

@@ -76,7 +76,7 @@ class _Track:
             events += part.events
             for row in part.rows.tolist():
                 others = zip_longest(row[2:], self._whole[: len(row) - 2])
-                numbers = [int(row[0]), int(row[1])]
+                numbers: list[float] = [int(row[0]), int(row[1])]
                 numbers += [int(value) if whole else _hundredths(value) for value, whole in others]
                 self._file.write(f"{self._before}\n{json.dumps(numbers)}")
                 self._before, self._has_rows = ",", True
