@@ -37,6 +37,10 @@ _SEPARATORS = ("\t", ";", ",")
 _POLAR = {"azimuth": AZIMUTH, "elevation": ELEVATION}
 _OTHERS = {"source": SOURCE, "distance": DISTANCE, "onscreen": ONSCREEN}
 _AXES = ("x", "y", "z")
+_DECLARE = (
+    "Declare the format of the file: `dataset.layout` of a task, `--ref-format` or `--pred-format`"
+    " of a score."
+)
 _REMEDY = "Write the file again (`seld.csv_formats.write_rows`) or correct the line."
 
 
@@ -381,7 +385,7 @@ def _other_format(values: np.ndarray, declared: CsvFormat, where: str) -> str:
     return (
         f"{where}: format {declared.name} is `{','.join(declared.columns)}`. Expected: {expected}"
         f" numbers in a line. Received: {values.shape[1]}. This looks like {_guess(values)}."
-        " Declare the format of the file."
+        f" {_DECLARE}"
     )
 
 
@@ -423,8 +427,8 @@ def _check_kind(table: dict[str, np.ndarray], declared: CsvFormat, source: str) 
         hint = f" This looks like {looks}." if looks else ""
         raise DataError(
             f"{source}: the numbers do not fit format {declared.name}. Expected: {kind}. Received:"
-            f" e.g. {values[0].tolist()} after frame and class.{hint} Declare the format of the"
-            " file."
+            f" e.g. {values[0].tolist()} after frame and class.{hint}"
+            f" {_DECLARE}"
         )
 
 

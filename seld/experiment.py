@@ -34,8 +34,14 @@ from seld.augmentation import foa_transforms, foa_transforms_of_axes, microphone
 from seld.config import SWAPS, FoldConfig, SeldTraining, TaskConfig
 from seld.dataset import Events
 from seld.extraction import place_of, stored_members
-from seld.figures import channel_titles, features_figure, learning_panels, recording_figure
-from seld.labels import reference_rows, rows_on_circle
+from seld.figures import (
+    channel_titles,
+    features_figure,
+    learning_panels,
+    quantities_of,
+    recording_figure,
+)
+from seld.labels import rows_of_events, rows_on_circle
 from seld.lengths import frames_of_recordings
 from seld.metrics.dcase2019 import needs_grid
 from seld.preconditions import (
@@ -164,8 +170,7 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
 
     def learning_panels(self, stage: Stage) -> Sequence:
         """Panels of a stage's learning curves."""
-        monitor, _ = self.decisive_score(stage)
-        return learning_panels(monitor)
+        return learning_panels(*self.decisive_score(stage))
 
     def _train(
         self,
@@ -305,7 +310,7 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
     ) -> Figure:
         task, name = self.task, str(record["name"])
         events = Events.from_array(record["events"])
-        reference = reference_rows(events, n_frames, task.dataset.label_hop_s)
+        reference = rows_of_events(events, n_frames, task.dataset.label_hop_s)
         levels = task.features.entry.level_db(record["features"])
         return recording_figure(
             Spectrogram(levels, len(levels) * task.features.hop_s),
@@ -314,6 +319,7 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
             task.dataset.classes,
             hop_s=task.dataset.label_hop_s,
             title=f"{name}: reference and estimate",
+            quantities=quantities_of(task.dataset, task.network),
             grid=task.dataset.grid,
         )
 

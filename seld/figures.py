@@ -8,8 +8,9 @@ import argparse
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -29,14 +30,33 @@ from common.settings.tasks import load_task
 from seld.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_labels
 from seld.features import FeatureConfig
 from seld.geometry import FULL_CIRCLE_DEG, AngleGrid
-from seld.labels import event_frames, reference_rows
+from seld.labels import event_frames, rows_of_events
 from seld.lengths import seconds_of, sounds_of
 from seld.recording_list import has_list, read_list
-from seld.submission import read_submission
+from seld.rows import AZIMUTH, CLASS, DISTANCE, ELEVATION, FRAME, wide_rows
+from seld.submission import SubmissionFiles, read_submission, submission_files
+from seld.tracking import voices
 
 logger = logging.getLogger(__name__)
-# Shown where a dataset names no grid of directions; widened where rows need it.
-_AZIMUTHS_DEG, _ELEVATIONS_DEG = (-180.0, 180.0), (-60.0, 60.0)
+Quantity = Literal["azimuth", "elevation", "distance"]
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A quantity of sources: column of the rows, range that is widened where needed, ticks."""
+
+    column: int
+    limits: tuple[float, float]
+    unit: str
+    step: float | None = None
+
+
+_QUANTITIES: dict[str, _Shown] = {
+    "azimuth": _Shown(AZIMUTH, (-180.0, 180.0), "°", 90.0),
+    "elevation": _Shown(ELEVATION, (-60.0, 60.0), "°", 20.0),
+    "distance": _Shown(DISTANCE, (0.0, 4.0), "m"),
+}
+_MARKERS = "o^sx+"  # of the sources of one class at the same time
 
 # Name in the history, text of the legend, and scale of the curve.
 _LEARNING_SCORES = (
@@ -46,6 +66,9 @@ _LEARNING_SCORES = (
     ("frame_recall", "frame recall", 1.0),
     ("seld_error", "SELD error", 1.0),
     ("sed_error", "detection error", 1.0),
+    ("localization_recall", "localization recall", 1.0),
+    ("relative_distance_error", "relative distance error", 1.0),
+    ("onscreen_accuracy", "on-screen accuracy", 1.0),
 )
 LEARNING_PANELS = (
     Panel(
@@ -81,13 +104,21 @@ LEARNING_PANELS = (
             Curve("val_n_pairs", "matched", scale=1e-3),
         ),
     ),
+    Panel(
+        "Distances on validation",
+        "mean error / m",
+        (
+            Curve("val_distance_error_m", "distance error", colour=0),
+            Curve("val_distance_error_cm", "distance error", scale=0.01, colour=0),
+        ),
+    ),
 )
 
 
-def learning_panels(monitor: str) -> tuple[Panel, ...]:
-    """Panels of learning curves; the best epoch has the lowest `monitor`."""
-    losses, scores, directions = LEARNING_PANELS
-    return losses, replace(scores, best=monitor), directions
+def learning_panels(monitor: str, mode: str = "min") -> tuple[Panel, ...]:
+    """Panels of learning curves; the best epoch has the "min" or "max" of `monitor`."""
+    losses, scores, *others = LEARNING_PANELS
+    return losses, replace(scores, best=monitor, highest=mode == "max"), *others
 
 
 # One recording
@@ -101,19 +132,21 @@ def recording_figure(
     hop_s: float,
     title: str,
     *,
-    has_directions: bool = True,
+    quantities: Sequence[Quantity] = ("azimuth", "elevation"),
     grid: AngleGrid | None = None,
 ) -> Figure:
-    """Draws a recording: spectrogram, and activity, azimuth and elevation of its events.
+    """Draws a recording: spectrogram, activity of its events, and where they are.
+
+    Classes have colours; sources of one class at the same time have bars and marks of their own.
 
     Args:
         spectrogram: of one channel.
-        reference: rows (n, 4) = frame, class, azimuth and elevation in degrees; None: unlabelled.
-        estimate: rows (m, 4).
+        reference: rows (n, 4) or (n, 7), see `seld.rows`; None: unlabelled.
+        estimate: rows (m, 4) or (m, 7).
         classes: names of the K classes.
         hop_s: hop length of the rows in seconds.
         title: above the figure, usually the name of the recording.
-        has_directions: draws azimuths and elevations.
+        quantities: drawn below the events, see `quantities_of`.
         grid: directions of the dataset, whose circle of azimuths is shown; None: azimuths as they
             are, on -180 to 180 degrees.
 
@@ -122,11 +155,12 @@ def recording_figure(
     """
     columns = {} if reference is None else {"Reference": reference}
     columns["Estimate"] = estimate
-    limits = [_AZIMUTHS_DEG, _ELEVATIONS_DEG]
+    shown = [_QUANTITIES[name] for name in quantities]
     if grid is not None:
         columns = {name: shown_rows(rows, grid) for name, rows in columns.items()}
-        limits[0] = azimuth_limits(grid)
-    quantities = ("azimuth", "elevation") if has_directions else ()
+        circle = azimuth_limits(grid)
+        shown = [replace(s, limits=circle) if s.column == AZIMUTH else s for s in shown]
+    columns = {name: wide_rows(rows) for name, rows in columns.items()}
     heights = [1.15, 1.3, *[1] * len(quantities)]
     figure = new_figure(4 + 4.5 * len(columns), 9.5 * sum(heights) / 4.45, title)
     layout = figure.add_gridspec(len(heights), len(columns), height_ratios=heights)
@@ -136,17 +170,24 @@ def recording_figure(
         cells = [layout[row, column] for row in range(1, len(heights))]
         axes = [figure.add_subplot(cell, sharex=top) for cell in cells]
         draw_activity(axes[0], rows, classes, hop_s, f"{name}: events")
-        for part, quantity in enumerate(quantities):
-            below, values = axes[1 + part], rows[:, [0, 1, 2 + part]]
-            draw_angles(below, values, len(classes), hop_s, f"{name}: {quantity}")
-            below.set_ylim(*_widened(limits[part], [r[:, 2 + part] for r in columns.values()]))
-            below.set_ylabel(f"{quantity} / °", fontsize=9)
-            step_deg = 90 if quantity == "azimuth" else 20
-            below.yaxis.set_major_locator(MultipleLocator(step_deg))
+        for below, quantity, how in zip(axes[1:], quantities, shown, strict=True):
+            draw_values(below, rows, how.column, len(classes), hop_s)
+            below.set_title(f"{name}: {quantity}", fontsize=10, loc="left")
+            below.set_ylim(*_widened(how.limits, [r[:, how.column] for r in columns.values()]))
+            below.set_ylabel(f"{quantity} / {how.unit}", fontsize=9)
+            if how.step:
+                below.yaxis.set_major_locator(MultipleLocator(how.step))
         axes[-1].set_xlabel("time / s", fontsize=9)
     top.set_xlim(0, spectrogram.duration_s)
     _class_legend(figure, list(columns.values()), classes)
     return figure
+
+
+def quantities_of(dataset: DatasetConfig, network: Mapping[str, Any]) -> tuple[Quantity, ...]:
+    """Quantities that a system learns of each source: stereo has no elevation."""
+    elevation: tuple[Quantity, ...] = () if dataset.format == "stereo" else ("elevation",)
+    distance: tuple[Quantity, ...] = ("distance",) if network.get("distance") else ()
+    return ("azimuth", *elevation, *distance)
 
 
 def channel_titles(features: FeatureConfig, dataset: DatasetConfig) -> list[str]:
@@ -196,28 +237,47 @@ def features_figure(
 def draw_activity(
     axes: Axes, rows: np.ndarray, classes: Sequence[str], hop_s: float, title: str
 ) -> None:
-    """Draws one bar per event and class, classes from top to bottom."""
-    colours = class_colours(len(classes))
-    for k, first, end in runs(rows):
-        start_s, length_s = first * hop_s, (end - first) * hop_s
-        axes.barh(k, length_s, left=start_s, height=0.7, color=colours[k], linewidth=0)
+    """Draws one bar per event, classes from top to bottom, sources of one below each other."""
+    colours, voice = class_colours(len(classes)), voices(rows)
+    n_voices = np.zeros(len(classes), np.int64)
+    np.maximum.at(n_voices, rows[:, CLASS].astype(np.int64), voice + 1)
+    for number in range(n_voices.max(initial=0)):
+        for k, first, end in runs(rows[voice == number]):
+            start_s, length_s = first * hop_s, (end - first) * hop_s
+            height = 0.7 / n_voices[k]
+            y = k + (number - (n_voices[k] - 1) / 2) * height
+            bar = 0.85 * height if n_voices[k] > 1 else height
+            axes.barh(y, length_s, left=start_s, height=bar, color=colours[k], linewidth=0)
     axes.set_yticks(np.arange(len(classes)), classes)
     axes.set_ylim(len(classes) - 0.5, -0.5)
     axes.set_title(title, fontsize=10, loc="left")
     tidy(axes)
 
 
-def draw_angles(axes: Axes, rows: np.ndarray, n_classes: int, hop_s: float, title: str) -> None:
-    """Draws one dot per row (n, 3) = frame, class, angle in degrees, in the colour of the class."""
-    colours = class_colours(n_classes)[rows[:, 1].astype(np.int64)]
-    axes.scatter((rows[:, 0] + 0.5) * hop_s, rows[:, 2], s=5, c=colours, linewidths=0)
-    axes.set_title(title, fontsize=10, loc="left")
+def draw_values(axes: Axes, rows: np.ndarray, column: int, n_classes: int, hop_s: float) -> None:
+    """Draws one mark per row: the colour is that of the class, its shape that of the source."""
+    colours, voice = class_colours(n_classes)[rows[:, CLASS].astype(np.int64)], voices(rows)
+    for number in range(voice.max(initial=0) + 1):
+        own = voice == number
+        times_s, values = (rows[own, FRAME] + 0.5) * hop_s, rows[own, column]
+        style: dict[str, Any] = {
+            "marker": _marker(number),
+            "s": 14 if number else 5,
+            "linewidths": 0.6,
+        }
+        axes.scatter(times_s, values, c=colours[own], **style)
     tidy(axes)
 
 
+def _marker(voice: int) -> str:
+    return _MARKERS[voice % len(_MARKERS)]
+
+
 def shown_rows(rows: np.ndarray, grid: AngleGrid) -> np.ndarray:
-    """Brings the azimuths of rows (n, 4) onto the circle that is drawn."""
-    return np.column_stack([rows[:, :2], grid.on_circle(rows[:, 2]), rows[:, 3]])
+    """Brings the azimuths of rows onto the circle that is drawn."""
+    shown = rows.copy()
+    shown[:, AZIMUTH] = grid.on_circle(rows[:, AZIMUTH])
+    return shown
 
 
 def azimuth_limits(grid: AngleGrid) -> tuple[float, float]:
@@ -248,7 +308,7 @@ def runs(rows: np.ndarray) -> list[tuple[int, int, int]]:
 def _widened(limits: tuple[float, float], values: Sequence[np.ndarray]) -> tuple[float, float]:
     everything = np.concatenate([np.asarray(limits, dtype=np.float64), *values])
     margin = 0.05 * (limits[1] - limits[0])
-    return float(everything.min() - margin), float(everything.max() + margin)
+    return float(np.nanmin(everything) - margin), float(np.nanmax(everything) + margin)
 
 
 def _class_legend(figure: Figure, tables: Sequence[np.ndarray], classes: Sequence[str]) -> None:
@@ -258,9 +318,12 @@ def _class_legend(figure: Figure, tables: Sequence[np.ndarray], classes: Sequenc
     marks = [
         Line2D([], [], marker="s", linestyle="", color=colours[k], label=classes[k]) for k in used
     ]
+    for number in range(1, 1 + max((voices(rows).max(initial=0) for rows in tables), default=0)):
+        style: dict[str, Any] = {"marker": _marker(number), "linestyle": "", "color": "0.4"}
+        marks.append(Line2D([], [], **style, label=f"source {number + 1} of a class"))
     if marks:
         # As if all letters were as broad as a w.
-        entry_inch = 0.57 + 0.1 * max(len(classes[k]) for k in used)
+        entry_inch = 0.57 + 0.1 * max(len(str(mark.get_label())) for mark in marks)
         n_rows = math.ceil(len(marks) / max(1, int(figure.get_figwidth() / entry_inch)))
         columns = math.ceil(len(marks) / n_rows)
         figure.legend(
@@ -439,12 +502,22 @@ def _hop_samples(dataset: DatasetConfig) -> int:
     return max(1, round(dataset.label_hop_s * dataset.sample_rate_hz))
 
 
-def read_rows(path: Path, dataset: DatasetConfig, duration_s: float) -> np.ndarray:
+def read_rows(
+    path: Path, dataset: DatasetConfig, duration_s: float, files: SubmissionFiles | None = None
+) -> np.ndarray:
     """Reads rows from metadata (a header of column names) or from a submission file.
+
+    Args:
+        path: the file.
+        dataset: of the recording; from 2020 on a file is a submission where `files` are given.
+        duration_s: length of the recording in seconds.
+        files: submission files of the dataset's year; None: those of 2019.
 
     Raises:
         DataError: the file is neither.
     """
+    if dataset.is_framewise and files is not None:
+        return files.read(path)
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             header = file.readline()
@@ -452,10 +525,10 @@ def read_rows(path: Path, dataset: DatasetConfig, duration_s: float) -> np.ndarr
         raise DataError(
             f"Cannot read {path}: {error.strerror}. Give a metadata or a submission file."
         ) from error
-    if COLUMNS[0] not in header:
+    if not dataset.is_framewise and COLUMNS[0] not in header:
         return read_submission(path, dataset.n_classes)
     shown = dataset.model_copy(update={"recording_s": duration_s})
-    return reference_rows(read_labels(path, shown), None, dataset.label_hop_s)
+    return rows_of_events(read_labels(path, shown), None, dataset.label_hop_s)
 
 
 def read_metadata(
@@ -494,7 +567,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
-    dataset = _dataset(options)
+    dataset, network = _dataset(options)
     if options.what == "dataset":
         events, rooms = read_metadata(options.metadata_dir, dataset)
         n_frames = read_lengths(options.metadata_dir, events, dataset)
@@ -506,7 +579,8 @@ def _run(arguments: Sequence[str]) -> None:
     duration_s = len(spectrogram_db) * _hop_samples(dataset) / dataset.sample_rate_hz
     given = options.reference
     reference = None if given is None else read_rows(given, dataset, duration_s)
-    estimate = read_rows(options.estimate, dataset, duration_s)
+    files = submission_files(dataset, network)
+    estimate = read_rows(options.estimate, dataset, duration_s, files)
     figure = recording_figure(
         Spectrogram(spectrogram_db, duration_s, highest_hz=dataset.sample_rate_hz / 2),
         reference,
@@ -514,25 +588,26 @@ def _run(arguments: Sequence[str]) -> None:
         dataset.classes,
         dataset.label_hop_s,
         options.wav.stem,
+        quantities=quantities_of(dataset, network),
         grid=dataset.grid,
     )
     save_figure(figure, options.out)
     logger.info("Wrote %s.", options.out)
 
 
-def _dataset(options: argparse.Namespace) -> DatasetConfig:
-    """Dataset of the named task, or TAU 2019, with the changes of the options."""
+def _dataset(options: argparse.Namespace) -> tuple[DatasetConfig, dict[str, Any]]:
+    """Dataset of the named task, or TAU 2019, with the changes of the options; its network."""
     changes = {"recording_s": options.recording_s, "sample_rate_hz": options.sample_rate_hz}
     changes["classes"] = options.classes.split(",") if options.classes else None
     given = {name: value for name, value in changes.items() if value is not None}
     if options.task is None:
-        return DatasetConfig(**given)
+        return DatasetConfig(**given), {}
     task = load_task(params_path(options.params), options.task, [])
     if task.family != "seld":
         raise ConfigError(
             f"--task: expected a task of localization. Received: {options.task}, of {task.family}."
         )
-    return DatasetConfig(**task.dataset.model_dump() | given)
+    return DatasetConfig(**task.dataset.model_dump() | given), task.network
 
 
 def _parser() -> argparse.ArgumentParser:

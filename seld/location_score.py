@@ -6,7 +6,7 @@ with baselines and intervals. `seld.year_folders` reads recordings from folders 
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -43,6 +43,10 @@ _TITLES = {
     "occurring": "Macro over the classes that occur",
     "micro": "Micro: all classes together",
 }
+INTERVALS_EXPLAINED = (
+    "In brackets: 95 % intervals, jackknife over recordings; without, where a score is undefined"
+    " without one of them."
+)
 _YEAR = re.compile(r"20\d\d")
 
 
@@ -126,12 +130,13 @@ class LocationReport(ScoreTables):
 
     def tables(self) -> list[ScoreTable]:
         """Returns one table for each average, the year's first, then by class, then intervals."""
-        official = self.rules[0].average
-        averages = sorted(AVERAGES, key=lambda average: average != official)
+        averages = _official_first(self.rules[0])
         groups = [(rules.name, len(rules.scores)) for rules in self.rules]
         tables = [ScoreTable(_TITLES[each], self._lines(each), groups) for each in averages]
         tables.append(ScoreTable("By class", self._class_lines(), groups))
         for name, of_averages in self.intervals.items():
+            title = f"{name}: by class, with jackknife over recordings"
+            tables.append(ScoreTable(title, self._class_interval_lines(name, of_averages["macro"])))
             title = f"{name}: jackknife over recordings"
             tables.append(ScoreTable(title, _interval_lines(of_averages)))
         return tables
@@ -147,6 +152,9 @@ class LocationReport(ScoreTables):
             "intervals": {
                 name: {average: _plain(each.intervals) for average, each in of.items()}
                 for name, of in self.intervals.items()
+            },
+            "intervals_by_class": {
+                name: _plain(of["macro"].by_class) for name, of in self.intervals.items()
             },
             "notes": list(self.notes),
         }
@@ -173,16 +181,47 @@ class LocationReport(ScoreTables):
         return lines
 
     def _class_lines(self) -> list[list[str]]:
-        names = [(rules.name, name) for rules in self.rules for name in rules.scores]
-        lines = [["", "sources", *(HEADINGS[name] for _, name in names)]]
+        names = [name for rules in self.rules for name in rules.scores]
+        lines = [["", "sources", *(HEADINGS[name] for name in names)]]
         for number, label in enumerate(self.classes):
-            values = [self.by_class[scorer][name][number] for scorer, name in names]
-            cells = [
-                format_score(name, float(value))
-                for (_, name), value in zip(names, values, strict=True)
-            ]
-            lines.append([label, f"{self.n_reference[number]:.0f}", *cells])
+            cells = [f"{self.n_reference[number]:.0f}"]
+            for rules in self.rules:
+                cells += class_cells(self.by_class[rules.name], rules.scores, number)
+            lines.append([label, *cells])
         return lines
+
+    def _class_interval_lines(self, scorer: str, found: ScoreIntervals) -> list[list[str]]:
+        names = found.scores.rules.scores
+        lines = [["", *(HEADINGS[name] for name in names)]]
+        for number, label in enumerate(self.classes):
+            cells = class_cells(self.by_class[scorer], names, number, found.by_class)
+            lines.append([label, *cells])
+        return lines
+
+
+def class_cells(
+    values: Mapping[str, np.ndarray],
+    names: Iterable[str],
+    number: int,
+    intervals: Mapping[str, np.ndarray] | None = None,
+) -> list[str]:
+    """Writes the scores of one class, perhaps with their intervals.
+
+    Args:
+        values: scores by class (K,), by name.
+        names: the scores, in order.
+        number: of the class.
+        intervals: lower and upper ends by class, (K, 2), by name.
+    """
+    cells = []
+    for name in names:
+        text = format_score(name, float(values[name][number]))
+        ends = np.full(2, np.nan) if intervals is None else intervals[name][number]
+        if np.isfinite(ends).all():
+            low, high = (format_score(name, float(end)) for end in ends)
+            text += f" [{low}, {high}]"
+        cells.append(text)
+    return cells
 
 
 def _plain(arrays: Mapping[str, Any]) -> dict[str, Any]:
@@ -278,11 +317,11 @@ def location_report(
     found: dict[str, dict[Average, ScoreIntervals]] = {}
     if intervals:
         found = _intervals(scorers)
-        warnings = [each.warning() for of in found.values() for each in of.values()]
+        warnings = [each.warning(names) for of in found.values() for each in of.values()]
         of_baselines += [text for text in dict.fromkeys(warnings) if text]
     by_class = {each.rules.name: each.result("macro").by_class for each in scorers}
     return LocationReport(
-        (*rows, *baselines, *_published_rows(published, official)),
+        (*rows, *baselines, *published_rows(published, official)),
         tuple(rules),
         by_class,
         scorers[0].result().n_reference,
@@ -343,7 +382,8 @@ def _class_names(classes: Sequence[str] | int | None, rules: YearRules) -> tuple
     return tuple(classes)
 
 
-def _published_rows(published: Mapping[str, float] | None, rules: YearRules) -> list[LocationRow]:
+def published_rows(published: Mapping[str, float] | None, rules: YearRules) -> list[LocationRow]:
+    """The line of published scores, of the official average; none without."""
     if not published:
         return []
     scores = published_scores(published, rules.scores)
@@ -362,10 +402,14 @@ def _row(
     for scorer in scorers:
         results = {
             average: scorer.result(average, members=members, overlap=overlap)
-            for average in AVERAGES
+            for average in _official_first(scorers[0].rules)
         }
         scores[scorer.rules.name] = {name: _named(each) for name, each in results.items()}
     return LocationRow(group, label, n_recordings, scores)
+
+
+def _official_first(rules: YearRules) -> list[Average]:
+    return sorted(AVERAGES, key=lambda average: average != rules.average)
 
 
 def _named(scores: LocationScores) -> dict[str, float]:

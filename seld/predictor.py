@@ -25,7 +25,7 @@ from seld.config import TaskConfig
 from seld.decoding import activity_of, aligned_tracks
 from seld.experiment import Experiment
 from seld.features import compute_features
-from seld.figures import recording_figure
+from seld.figures import Quantity, recording_figure
 from seld.geometry import AngleGrid, cartesian_to_spherical, vectors_of_angles
 from seld.rows import AZIMUTH, CLASS, COLUMNS, DISTANCE, ELEVATION, FRAME, SOURCE, wide_rows
 from seld.targets import SeldTargets
@@ -132,7 +132,7 @@ class SeldPredictor(Predictor["TrackDecoder"]):
             task.dataset.classes,
             hop_s=task.dataset.label_hop_s * decoder.rows.frames_per_row,
             title=title,
-            has_directions=self.has_directions,
+            quantities=self._predicted.quantities,
             grid=task.dataset.grid,
         )
 
@@ -229,6 +229,14 @@ class RowOutputs:
         return cls(True, form.form != "classwise", "distance" in form.axes, form.n_coordinates)
 
     @property
+    def quantities(self) -> tuple[Quantity, ...]:
+        """Quantities of sources that are drawn."""
+        angles: tuple[Quantity, ...] = ("azimuth", "elevation")
+        directions = angles[: self.n_coordinates - 1] if self.has_directions else ()
+        distance: tuple[Quantity, ...] = ("distance",) if self.has_distances else ()
+        return *directions, *distance
+
+    @property
     def columns(self) -> list[int]:
         """Columns of rows that are predictions."""
         directions = [AZIMUTH, ELEVATION] if self.has_directions else []
@@ -280,7 +288,7 @@ class TrackDecoder:
         self._outputs: Outputs = {}  # not decoded yet
         self._n_decoded = 0  # label frames
         self._tracker, self._active = SourceTracker(), dict[int, _Run]()  # by number of the source
-        self.rows = Rows(ELEVATION + 1)
+        self.rows = Rows(DISTANCE + 1)
 
     @classmethod
     def of(cls, experiment: Experiment, stride: int, outputs: "RowOutputs") -> "TrackDecoder":
@@ -348,7 +356,7 @@ class TrackDecoder:
         events = self._joined(rows, scores)
         rows[:, FRAME] += self._n_decoded
         self._n_decoded += n_frames
-        self.rows.add(rows[:, : ELEVATION + 1])
+        self.rows.add(rows[:, : DISTANCE + 1])
         return StreamOutput(events, rows[:, self._predicted.columns])
 
     def _joined(self, rows: np.ndarray, scores: np.ndarray) -> list[Event]:

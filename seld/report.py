@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from common.data.feature_store import FeatureStore
-from common.display.page import Block, Cards, Chapter, Chart, Note, Table, Timeline
+from common.display.page import Block, Cards, Chapter, Chart, Line, Note, Table, Timeline, ticks
 from common.display.timeline import (
     LEGEND,
     SHOWN_RECORDINGS,
@@ -42,12 +42,18 @@ from common.reports.run import (
 from seld.config import TaskConfig
 from seld.dataset import DatasetConfig, Events, find_recordings
 from seld.extraction import open_store, place_of
-from seld.figures import azimuth_limits, runs, shown_rows
-from seld.labels import reference_rows
+from seld.figures import Quantity, azimuth_limits, quantities_of, runs, shown_rows
+from seld.labels import rows_of_events
 from seld.lengths import frames_of_recordings
+from seld.rows import AZIMUTH, CLASS, DISTANCE, ELEVATION, FRAME, wide_rows
 from seld.score import ScoredRecording
 from seld.scoring import activity_of_rows, scoring_of
 from seld.submission import SUBMISSIONS, submission_files
+from seld.tracking import voices
+
+_SOURCES = "Dashed: a second source of the same class at the same time, or a further one."
+# Largest change from frame to frame that is drawn as a movement.
+_LARGEST_STEP_DEG, _LARGEST_STEP_M = 20.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class Tested:
     Attributes:
         scored: ground truth and estimate.
         labelled: False: the recording has no reference.
-        reference: rows (n, 4) = frame, class, azimuth_deg, elevation_deg.
+        reference: rows (n, 7), see `seld.rows`.
         read: reads its record from the feature store.
     """
 
@@ -158,7 +164,7 @@ def tested_recordings(task: TaskConfig, folder: Path) -> list[Tested]:
             found[name] = Tested(
                 ScoredRecording(name, *place, events, estimate, n_frames[name]),
                 bool(arrays["labelled"]),
-                reference_rows(events, n_frames[name], dataset.label_hop_s),
+                rows_of_events(events, n_frames[name], dataset.label_hop_s),
                 partial(store.record, fold.test, name),
             )
     return [found[name] for name in sorted(found)]
@@ -166,8 +172,10 @@ def tested_recordings(task: TaskConfig, folder: Path) -> list[Tested]:
 
 def class_table(recordings: Sequence[Tested], task: TaskConfig) -> Table:
     """Scores each class separately."""
-    lines = scoring_of(task).class_rows([each.scored for each in recordings])
-    return Table(f"Each class separately, {task.scoring.scorer}", lines)
+    scoring = scoring_of(task)
+    lines = scoring.class_rows([each.scored for each in recordings])
+    caption = f"Each class separately, {task.scoring.scorer}"
+    return Table(caption, lines, note=scoring.class_note)
 
 
 def confusions(recordings: Sequence[Tested], dataset: DatasetConfig) -> Table:
@@ -197,7 +205,7 @@ def recording_blocks(recordings: Sequence[Tested], task: TaskConfig) -> list[Blo
     if not labelled:
         shown = recordings[:SHOWN_RECORDINGS]
         return [timeline(each, task, audio, "without labels") for each in shown]
-    scoring, blocks = scoring_of(task), list[Block]([Note(LEGEND)])
+    scoring, blocks = scoring_of(task), list[Block]([Note(f"{LEGEND} {_SOURCES}")])
     name, best = scoring.decisive()
     values = [scoring.logged(scoring.score(each.scored), False)[name] for each in labelled]
     heading = "SELD error" if name == "seld_error" else "F"
@@ -239,7 +247,10 @@ def timeline(tested: Tested, task: TaskConfig, audio: Mapping[str, Path], remark
         pictures=[level_picture(level, task.features.hop_s, *titles)],
         lanes=lanes(reference, estimate, dataset.classes, duration_s),
         labelled=tested.labelled,
-        charts=[_angles(*both, column, dataset, duration_s) for column in (2, 3)],
+        charts=[
+            _chart(both, quantity, dataset, duration_s)
+            for quantity in quantities_of(dataset, task.network)
+        ],
         sound=sound,
         notes=notes,
     )
@@ -263,26 +274,39 @@ def _as_events(rows: np.ndarray, hop_s: float) -> np.ndarray:
     return events
 
 
-def _angles(
-    reference: np.ndarray,
-    estimate: np.ndarray,
-    column: int,
+def _chart(
+    both: tuple[np.ndarray, np.ndarray],
+    quantity: Quantity,
     dataset: DatasetConfig,
     duration_s: float,
 ) -> Chart:
-    """Draws azimuths (column 2) or elevations (3) of each class over time."""
-    reference, estimate = (shown_rows(rows, dataset.grid) for rows in (reference, estimate))
-    colours, lines = colours_of(dataset.n_classes), []
-    for rows, style in ((reference, "wide"), (estimate, "solid")):
-        for k in np.unique(rows[:, 1]).astype(int).tolist():
-            own = rows[rows[:, 1] == k]
-            angles, hop_s = own[:, column], dataset.label_hop_s
-            lines.append(track(own[:, 0], angles, hop_s, "", colours[k], style))
-    if column == 2:
-        title, (low, high) = "Azimuth", azimuth_limits(dataset.grid)
-    else:
-        highest = max(np.abs(rows[:, 3]).max(initial=0) for rows in (reference, estimate))
-        title, high = "Elevation", 90.0 if highest > 60 else 60.0
-        low = -high
+    """Draws azimuths, elevations or distances of reference and estimate over time."""
+    shown = [wide_rows(shown_rows(rows, dataset.grid)) for rows in both]
+    column = {"azimuth": AZIMUTH, "elevation": ELEVATION, "distance": DISTANCE}[quantity]
+    lines = [*_tracks(shown[0], column, dataset, True), *_tracks(shown[1], column, dataset, False)]
+    values = np.concatenate([rows[:, column] for rows in shown])
+    highest = float(np.nanmax(np.abs(values), initial=0.0))
+    x_limits = 0.0, shown_s(duration_s)
+    if quantity == "distance":
+        y_limits = 0.0, max(1.0, math.ceil(highest))
+        y_ticks = [(value, f"{text} m") for value, text in ticks(*y_limits, most=4)]
+        return Chart("Distance", lines, x_limits, y_limits, y_ticks)
+    high = 90.0 if highest > 60 else 60.0
+    low, high = azimuth_limits(dataset.grid) if quantity == "azimuth" else (-high, high)
     y_ticks = [(angle, f"{angle:.0f}°") for angle in np.linspace(low, high, 5).tolist()]
-    return Chart(title, lines, (0.0, shown_s(duration_s)), (low, high), y_ticks)
+    return Chart(quantity.capitalize(), lines, x_limits, (low, high), y_ticks)
+
+
+def _tracks(
+    rows: np.ndarray, column: int, dataset: DatasetConfig, is_reference: bool
+) -> list[Line]:
+    """Lines of each class, and of its sources at the same time."""
+    colours, voice, lines = colours_of(dataset.n_classes), voices(rows), []
+    step = _LARGEST_STEP_M if column == DISTANCE else _LARGEST_STEP_DEG
+    places = np.unique(np.column_stack([rows[:, CLASS], voice]), axis=0).astype(int)
+    for k, number in places.tolist():
+        own = rows[(rows[:, CLASS] == k) & (voice == number)]
+        style = "wide" if is_reference else "dashed" if number else "solid"
+        frames, values = own[:, FRAME], own[:, column]
+        lines.append(track(frames, values, dataset.label_hop_s, colours[k], style, step))
+    return lines

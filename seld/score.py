@@ -28,11 +28,11 @@ from common.settings.section import Section
 from seld.csv_formats import FORMATS
 from seld.dataset import DatasetConfig, Events, files_by_name, list_files, parse_name, read_labels
 from seld.lengths import seconds_of, sounds_of
-from seld.location_score import LocationReport
+from seld.location_score import LocationReport, published_rows
 from seld.metrics.dcase2019 import DEFINITIONS, SeldScorer, SeldScores, reference_for, seld_error
 from seld.metrics.years import YEARS
 from seld.recording_list import Attributes, has_list, read_list
-from seld.submission import read_submission
+from seld.submission import read_submission, submission_files
 from seld.year_folders import score_year_folder
 
 logger = logging.getLogger(__name__)
@@ -305,9 +305,11 @@ def _csv_files(folder: Path, what: str) -> dict[str, Path]:
     files = files_by_name(folder, ".csv") if folder.is_dir() else None
     if not files:
         received = "no such folder" if files is None else "no .csv file in it"
+        deeper = files is not None and next(folder.glob("*/*.csv"), None) is not None
+        hint = " Files of 2020 to 2025, some in folders, need `--scorer` or `--task`."
         raise DataError(
             f"{folder}: expected a folder of {what}, one .csv per recording. Received: {received}."
-            " The order is submissions first, then metadata."
+            f" The order is submissions first, then metadata.{hint if deeper else ''}"
         )
     return files
 
@@ -449,19 +451,21 @@ def _run(arguments: Sequence[str]) -> None:
     parser = base_parser("Scores a folder of submission files against a folder of metadata.")
     _add_arguments(parser)
     options = parser.parse_args(arguments)
-    report = _year_report(options) if options.scorer else _task_report(options)
+    report = _year_report(options) if options.scorer else _report_of_task(options)
     if options.json:
         write_json(options.json, report.to_dict())
     print(report.to_markdown() if options.markdown else report.to_text())
 
 
-def _task_report(options: argparse.Namespace) -> ScoreReport:
-    """Scores files of 2019, by the classes and values of a task."""
+def _report_of_task(options: argparse.Namespace) -> ScoreReport | LocationReport:
+    """Scores files by the scorer, classes and values of a task."""
     from common.cli.base import params_path
     from common.settings.tasks import load_task
 
-    _refuse_year_options(options)
     task: Any = load_task(params_path(options.params), options.task, options.overrides)
+    if task.family == "seld" and task.scoring.scorer in YEARS:
+        return _year_report(options, task)
+    _refuse_year_options(options)
     folders = options.submissions, options.metadata
     report = score_folder(*folders, task.dataset, splits=options.splits, published=task.published)
     if task.published:
@@ -470,17 +474,33 @@ def _task_report(options: argparse.Namespace) -> ScoreReport:
     return report
 
 
-def _year_report(options: argparse.Namespace) -> LocationReport:
-    """Scores files of 2020 to 2025."""
-    return score_year_folder(
+def _year_report(options: argparse.Namespace, task: Any = None) -> LocationReport:
+    """Scores files of 2020 to 2025, of a task if there is one."""
+    formats, scorer = (options.pred_format, options.ref_format), options.scorer
+    classes, intervals, published = options.n_classes, options.intervals, None
+    if task is not None:
+        dataset, scorer = task.dataset, task.scoring.scorer
+        own = submission_files(dataset, task.network).format.name, dataset.published.metadata_format
+        formats = formats[0] or own[0], formats[1] or own[1]
+        classes, intervals = classes or dataset.classes, intervals or task.scoring.intervals
+        published = task.published
+    report = score_year_folder(
         options.submissions,
         options.metadata,
-        options.scorer,
-        formats=(options.pred_format, options.ref_format),
-        n_classes=options.n_classes,
+        scorer,
+        formats=formats,
+        classes=classes,
         splits=options.splits,
         ignore_missing=options.ignore_missing,
-        intervals=options.intervals,
+        intervals=intervals,
+    )
+    if not published:
+        return report
+    of_task = f"Published: task {options.task}, {task.description}."
+    return replace(
+        report,
+        rows=(*report.rows, *published_rows(published, report.rules[0])),
+        notes=(*report.notes, of_task, *task.published_notes),
     )
 
 
@@ -490,7 +510,7 @@ def _refuse_year_options(options: argparse.Namespace) -> None:
     if given:
         raise ConfigError(
             f"{', '.join(given)}: for the scorers of 2020 to 2025. Expected: with --scorer, one of"
-            f" {', '.join(YEARS)}. Received: no --scorer. Name one."
+            f" {', '.join(YEARS)}, or with the --task of such a year. Received: neither."
         )
 
 
@@ -503,9 +523,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--markdown", action="store_true", help="print the table in Markdown")
     add("--splits", type=int, nargs="+", metavar="N", help="score these splits only")
     add_year = parser.add_argument_group("scorers of 2020 to 2025").add_argument
-    about = "task of params.yaml with classes and published values (default seldnet-foa)"
+    about = "task of params.yaml with scorer, classes and published values (default seldnet-foa)"
     add("--task", metavar="ID", default="seldnet-foa", help=about)
-    about = "score by the rules of a year, with corrected ones beside (default: 2019's, by task)"
+    about = "score by the rules of a year, with corrected ones beside (default: the task's)"
     add_year("--scorer", choices=YEARS, metavar="NAME", help=f"{about}: {', '.join(YEARS)}")
     about = "format of the files of PRED (default: that of the scorer's year)"
     add_year(

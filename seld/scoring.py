@@ -15,8 +15,16 @@ from common.metrics.score_table import ScoreTables, format_score
 from seld.config import TaskConfig
 from seld.dataset import Events
 from seld.labels import rows_of_events
-from seld.location_score import HEADINGS, LocationRecording, described, location_report
+from seld.location_score import (
+    HEADINGS,
+    INTERVALS_EXPLAINED,
+    LocationRecording,
+    class_cells,
+    described,
+    location_report,
+)
 from seld.metrics.dcase2019 import SeldScorer, reference_for
+from seld.metrics.jackknife import score_intervals
 from seld.metrics.location_aware import LocationScorer
 from seld.metrics.years import YEARS, year_rules
 from seld.rows import CLASS, ELEVATION, wide_rows
@@ -40,10 +48,12 @@ class Scoring(ABC):
         task: its settings.
         headings: of the official scores, by name, in order.
         explained: the scores in a sentence or two.
+        class_note: sentence on the scores of the classes; empty: none is needed.
     """
 
     headings: Mapping[str, str]
     explained: str
+    class_note: str = ""
 
     def __init__(self, task: TaskConfig) -> None:
         self.task = task
@@ -181,6 +191,8 @@ class LocationScoring(Scoring):
         self.rules = year_rules(task.scoring.scorer)
         self.headings = {name: HEADINGS[name] for name in self.rules.scores}
         self.explained = f"{self.rules.name}: {described(self.rules)}"
+        if task.scoring.intervals:
+            self.class_note = INTERVALS_EXPLAINED
 
     def new_scorer(self) -> LocationScorer:
         """Makes a scorer."""
@@ -236,13 +248,13 @@ class LocationScoring(Scoring):
         for each in recordings:
             scorer.update(*self.both(each), each.n_frames)
         scores = scorer.result("macro")
+        intervals = None
+        if self.task.scoring.intervals:
+            intervals = score_intervals(scorer, "macro").by_class
         lines = [["", *self.headings.values(), "sources"]]
         for k, label in enumerate(self.task.dataset.classes):
-            numbers = [
-                format_score(name, float(values))
-                for name, values in zip(self.headings, scores.class_wise()[:, k], strict=True)
-            ]
-            lines.append([label, *numbers, f"{scores.n_reference[k]:.0f}"])
+            cells = class_cells(scores.by_class, self.headings, k, intervals)
+            lines.append([label, *cells, f"{scores.n_reference[k]:.0f}"])
         return lines
 
     def _recordings(self, recordings: Sequence[ScoredRecording]) -> list[LocationRecording]:

@@ -4,7 +4,7 @@ import numpy as np
 
 from seld.geometry import cartesian_distance, vectors_of_angles
 from seld.metrics.matching import assign
-from seld.rows import AZIMUTH, CLASS, ELEVATION, FRAME
+from seld.rows import AZIMUTH, CLASS, ELEVATION, FRAME, SOURCE, wide_rows
 
 
 class SourceTracker:
@@ -60,3 +60,37 @@ class SourceTracker:
         numbers[new] = self._n_sources + np.arange(new.sum())
         self._n_sources += int(new.sum())
         return numbers
+
+
+def voices(rows: np.ndarray) -> np.ndarray:
+    """Numbers the sources of one class that are there at the same time, to tell them apart.
+
+    Args:
+        rows: (n, 4) or (n, 7), see `seld.rows`, in any order; sources are those of their numbers
+            where these differ in each frame, otherwise they are followed by `SourceTracker`.
+
+    Returns:
+        int64 (n,), for each class from 0 on: the lowest number that no other of its sources has
+        between the first and the last frame of the source.
+    """
+    rows = wide_rows(rows)
+    sources = rows[:, SOURCE].copy()
+    different = len(np.unique(rows[:, [FRAME, CLASS, SOURCE]], axis=0)) == len(rows)
+    if np.isnan(sources).any() or not different:
+        order = np.argsort(rows[:, FRAME], kind="stable")
+        sources[order] = SourceTracker().number(rows[order])
+    identities, owner = np.unique(
+        np.column_stack([rows[:, CLASS], sources]), axis=0, return_inverse=True
+    )
+    owner = owner.reshape(-1)
+    first, last = np.full(len(identities), np.inf), np.full(len(identities), -np.inf)
+    np.minimum.at(first, owner, rows[:, FRAME])
+    np.maximum.at(last, owner, rows[:, FRAME])
+    voice, ends_of = np.zeros(len(identities), np.int64), dict[float, list[float]]()
+    for number in np.argsort(first, kind="stable"):
+        ends = ends_of.setdefault(identities[number, 0], [])
+        free = (place for place, end in enumerate(ends) if end < first[number])
+        place = next(free, len(ends))
+        ends[place : place + 1] = [last[number]]
+        voice[number] = place
+    return voice[owner]

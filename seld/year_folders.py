@@ -33,7 +33,7 @@ def score_year_folder(
     scorer: str | YearRules,
     *,
     formats: tuple[str | None, str | None] = (None, None),
-    n_classes: int | None = None,
+    classes: Sequence[str] | int | None = None,
     splits: Iterable[int] | None = None,
     ignore_missing: bool = False,
     intervals: bool = False,
@@ -47,7 +47,7 @@ def score_year_folder(
         scorer: name of `seld.metrics.years.YEARS`, or rules.
         formats: of estimates and of references, names of `seld.csv_formats.FORMATS`; None: those
             of the scorer's year.
-        n_classes: K; None: that of the year.
+        classes: their names, or how many there are; None: those of the year.
         splits: score these folds only; None: all.
         ignore_missing: leave recordings without an estimate out, as the official scorers do;
             otherwise they count as silence.
@@ -60,7 +60,11 @@ def score_year_folder(
     """
     rules = year_rules(scorer)
     declared = [given or usual for given, usual in zip(formats, formats_of(rules), strict=True)]
-    n_classes = n_classes or len(layout_of(rules).classes)
+    if classes is None:
+        # Files in a format of another year may have other classes.
+        named = layout_of(rules).classes
+        classes = named if formats[1] is None else len(named)
+    n_classes = classes if isinstance(classes, int) else len(classes)
     recordings, notes = read_year_folder(
         Path(estimate_dir),
         Path(reference_dir),
@@ -69,7 +73,7 @@ def score_year_folder(
         splits=splits,
         ignore_missing=ignore_missing,
     )
-    return location_report(recordings, rules, n_classes, intervals=intervals, notes=notes)
+    return location_report(recordings, rules, classes, intervals=intervals, notes=notes)
 
 
 def formats_of(rules: YearRules) -> tuple[str, str]:

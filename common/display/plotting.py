@@ -47,8 +47,9 @@ class Panel:
         y_label: quantity and unit.
         curves: lines; those whose name the history lacks are left out.
         limits: lowest and highest value shown; None: from the values.
-        best: name of the curve whose lowest value is marked.
+        best: name of the curve whose best value is marked.
         logarithmic: use a logarithmic scale.
+        highest: the highest value is the best, not the lowest.
     """
 
     title: str
@@ -57,6 +58,7 @@ class Panel:
     limits: tuple[float, float] | None = None
     best: str | None = None
     logarithmic: bool = False
+    highest: bool = False
 
 
 def new_figure(width: float, height: float, title: str = "") -> Figure:
@@ -104,13 +106,16 @@ def class_colours(n_classes: int) -> np.ndarray:
 
 
 def learning_curves(
-    history: Mapping[str, Sequence[float | None]], panels: Sequence[Panel]
+    history: Mapping[str, Sequence[float | None]],
+    panels: Sequence[Panel],
+    best_epoch: int | None = None,
 ) -> Figure:
     """Draws the curves of a training.
 
     Args:
         history: by name, one value for each epoch; NaN or None where it is undefined.
         panels: panels to draw; those without any known curve are left out.
+        best_epoch: number of the epoch that is marked, from 1 on; None: the best of each panel.
 
     Returns:
         One row of axes, epochs from 1 along x.
@@ -118,11 +123,16 @@ def learning_curves(
     shown = [panel for panel in panels if any(curve.name in history for curve in panel.curves)]
     figure = new_figure(4.6 * max(len(shown), 1), 3.6)
     for number, panel in enumerate(shown, start=1):
-        draw_panel(figure.add_subplot(1, len(shown), number), history, panel)
+        draw_panel(figure.add_subplot(1, len(shown), number), history, panel, best_epoch)
     return figure
 
 
-def draw_panel(axes: Axes, history: Mapping[str, Sequence[float | None]], panel: Panel) -> None:
+def draw_panel(
+    axes: Axes,
+    history: Mapping[str, Sequence[float | None]],
+    panel: Panel,
+    best_epoch: int | None = None,
+) -> None:
     """Draws one panel of learning curves; lines end with a dot, so that one epoch is visible."""
     for number, curve in enumerate(panel.curves):
         if curve.name not in history:
@@ -134,7 +144,12 @@ def draw_panel(axes: Axes, history: Mapping[str, Sequence[float | None]], panel:
         axes.plot(epochs, values, style, color=colour, label=curve.label, linewidth=1.4)
         axes.plot(epochs[-1:], values[-1:], "o", color=colour, markersize=3)
         if curve.name == panel.best and np.isfinite(values).any():
-            mark_best(axes, values)
+            sign = -1.0 if panel.highest else 1.0
+            best = int(np.nanargmin(sign * values))
+            if best_epoch is None:
+                mark_epoch(axes, values, best, f"best {values[best]:.2f}")
+            else:  # by another score, perhaps
+                mark_epoch(axes, values, best_epoch - 1, "best epoch")
     axes.set_title(panel.title, fontsize=10, loc="left")
     axes.set_xlabel("epoch", fontsize=9)
     axes.set_ylabel(panel.y_label, fontsize=9)
@@ -147,14 +162,14 @@ def draw_panel(axes: Axes, history: Mapping[str, Sequence[float | None]], panel:
     axes.legend(fontsize=7.5, frameon=False, ncols=2)
 
 
-def mark_best(axes: Axes, values: np.ndarray) -> None:
-    """Marks the epoch with the lowest value, whose weights are kept."""
-    best = int(np.nanargmin(values))
-    axes.axvline(best + 1, color="0.6", linewidth=0.8, linestyle=":")
-    left = best < len(values) / 2  # the side with room for the text
+def mark_epoch(axes: Axes, values: np.ndarray, place: int, text: str) -> None:
+    """Marks the epoch at a place of the values, from 0 on, whose weights are kept."""
+    axes.axvline(place + 1, color="0.6", linewidth=0.8, linestyle=":")
+    left = place < len(values) / 2  # the side with room for the text
+    height = values[place] if np.isfinite(values[place]) else np.nanmin(values)
     axes.annotate(
-        f"best {values[best]:.2f}",
-        (best + 1, values[best]),
+        text,
+        (place + 1, height),
         xytext=(4 if left else -4, 6),
         textcoords="offset points",
         horizontalalignment="left" if left else "right",

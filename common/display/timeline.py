@@ -156,28 +156,40 @@ def lanes(
 
 
 def track(
-    frames: np.ndarray, values: np.ndarray, hop_s: float, label: str, colour: str, style: str
+    frames: np.ndarray,
+    values: np.ndarray,
+    hop_s: float,
+    colour: str,
+    style: str,
+    largest_step: float = 0.0,
 ) -> Line:
-    """Makes a line of frame-level values, such as directions; equal neighbours are one stroke.
+    """Makes a line of frame-level values of one source, such as directions.
 
     Args:
-        frames: int (n,).
-        values: (n,).
+        frames: int (n,), each once.
+        values: (n,); unknown ones, NaN, are left out.
         hop_s: hop length in seconds.
-        label: see `common.display.page.Line`.
-        colour: as well.
+        colour: see `common.display.page.Line`.
         style: as well.
+        largest_step: difference of neighbouring frames up to which they are one stroke.
     """
-    order = np.lexsort((frames, values))
-    frames, values = np.asarray(frames)[order], np.asarray(values)[order]
-    breaks = np.flatnonzero((np.diff(frames) > 1) | (np.diff(values) != 0)) + 1
-    starts, ends = [0, *breaks], [*breaks, len(frames)]
+    shown = (np.asarray(frames) * hop_s < SHOWN_S) & ~np.isnan(values)
+    order = np.flatnonzero(shown)[np.argsort(np.asarray(frames)[shown], kind="stable")]
+    frames, values = np.asarray(frames, float)[order], np.asarray(values, float)[order]
+    breaks = np.flatnonzero((np.diff(frames) > 1) | (np.abs(np.diff(values)) > largest_step)) + 1
     strokes = []
-    for a, b in zip(starts, ends, strict=True):
-        if a < b and frames[a] * hop_s < SHOWN_S:
-            value, times = float(values[a]), (float(frames[a]), float(frames[b - 1] + 1))
-            strokes.append([(time * hop_s, value) for time in times])
-    return Line(label, strokes, colour, style)
+    for own in np.split(np.arange(len(frames)), breaks) if len(frames) else []:
+        times = [frames[own[0]], *(frames[own] + 0.5), frames[own[-1]] + 1]
+        points = list(zip(times, values[[own[0], *own, own[-1]]].tolist(), strict=True))
+        strokes.append([(time * hop_s, value) for time, value in _corners(points)])
+    return Line("", strokes, colour, style)
+
+
+def _corners(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Leaves out points (x, y) whose two neighbours have the same y."""
+    inner = zip(points, points[1:], points[2:], strict=False)
+    kept = [here for before, here, after in inner if not before[1] == here[1] == after[1]]
+    return [points[0], *kept, points[-1]]
 
 
 def first_channel(audio: np.ndarray) -> np.ndarray:

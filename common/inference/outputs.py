@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -41,7 +42,7 @@ def predict_file(predictor: Predictor, source: FileSource, target: Path, run: Pa
         atomic_path(target.with_name(f"{target.name}.tsv")) as table,
         temporary.open("w", encoding="utf-8") as file,
     ):
-        track = _Track(file)
+        track = _Track(file, session.decoder.details().get("columns", ()))
         for block in blocks:
             events += track.take(session.feed(block))
         events += track.take(session.finish())
@@ -57,11 +58,15 @@ def predict_file(predictor: Predictor, source: FileSource, target: Path, run: Pa
     return f"{source.path}: {len(events)} events in {duration_s:.1f} s ({found}) -> {target}.*"
 
 
+_WHOLE = ("source",)  # columns of numbers without fractions, after frame and class
+
+
 class _Track:
     """Writes rows into a JSON file as they come, without holding them."""
 
-    def __init__(self, file: TextIO):
+    def __init__(self, file: TextIO, columns: Sequence[str] = ()):
         self._file, self._before = file, '{"frames": ['
+        self._whole = [name in _WHOLE for name in columns[2:]]
         self._has_rows = False
 
     def take(self, parts: Iterable[StreamOutput]) -> list[Event]:
@@ -70,7 +75,9 @@ class _Track:
         for part in parts:
             events += part.events
             for row in part.rows.tolist():
-                numbers = [int(row[0]), int(row[1]), *map(_hundredths, row[2:])]
+                others = zip_longest(row[2:], self._whole[: len(row) - 2])
+                numbers: list[float] = [int(row[0]), int(row[1])]
+                numbers += [int(value) if whole else _hundredths(value) for value, whole in others]
                 self._file.write(f"{self._before}\n{json.dumps(numbers)}")
                 self._before, self._has_rows = ",", True
         return events

@@ -31,6 +31,7 @@ from common.training.run_directory import read_form, read_settings
 History = Mapping[str, Sequence[float | None]]
 _PLACES = ("description", "output_dir", "feature_dir", "parallel", "overwrite")  # not compared
 _COLUMNS, _MOST_BARS = 3, 9  # of the figure
+_MOST_SCORES = 12  # side by side in a table
 
 
 @dataclass(frozen=True)
@@ -107,13 +108,23 @@ def read_runs(folders: Sequence[Path], line: str | None = None) -> dict[str, Run
 
 
 def score_table(runs: Mapping[str, Run]) -> list[list[str]]:
-    """Makes the table: a row for each run, a column for each score that any of them has."""
-    columns = list(dict.fromkeys(name for run in runs.values() for name in run.scores))
+    """Makes the table: a row for each run, a column for each score that any of them has.
+
+    Many scores, such as those of several scorers and averages, get a row each, and runs a column.
+    """
+    columns = _score_names(runs)
     rows = [["run", *columns]]
     for label, run in runs.items():
         values = [run.scores.get(name) for name in columns]
         rows.append([label, *("-" if value is None else f"{value:.3f}" for value in values)])
-    return rows
+    if len(columns) <= _MOST_SCORES:
+        return rows
+    (_, *heading), *turned = map(list, zip(*rows, strict=True))
+    return [["score", *heading], *turned]
+
+
+def _score_names(runs: Mapping[str, Run]) -> list[str]:
+    return list(dict.fromkeys(name for run in runs.values() for name in run.scores))
 
 
 def differing_settings(runs: Mapping[str, Run]) -> dict[str, list[Any]]:
@@ -190,7 +201,7 @@ def _write_html(path: Path, runs: Mapping[str, Run]) -> None:
 
 def _write_csv(path: Path, runs: Mapping[str, Run]) -> None:
     """Scores, and the settings that differ, in the columns of one row for each run."""
-    names = list(dict.fromkeys(name for run in runs.values() for name in run.scores))
+    names = _score_names(runs)
     settings = differing_settings(runs)
     rows: list[list[Any]] = [["run", *names, *settings]]
     for number, (label, run) in enumerate(runs.items()):
@@ -206,7 +217,7 @@ def _write_png(path: Path, runs: Mapping[str, Run]) -> None:
 
 def comparison_figure(runs: Mapping[str, Run]) -> Figure:
     """Draws the first scores as bars, a colour for each run, and the curves of validation."""
-    names = score_table(runs)[0][1 : 1 + _MOST_BARS]
+    names = _score_names(runs)[:_MOST_BARS]
     cells: list[Callable[[Axes], None] | None] = []
     cells += [partial(_draw_score, runs=runs, name=name) for name in names]
     cells += [None] * (-len(cells) % _COLUMNS)

@@ -166,7 +166,7 @@ def curve_blocks(stages: Mapping[str, Mapping[str, Any]], panels: Sequence) -> l
         drawn = [panel for panel in panels if any(each.name in history for each in panel.curves)]
         titles = [panel.title for panel in drawn]
         if titles:
-            figure = learning_curves(history, panels)
+            figure = learning_curves(history, panels, stage["best_epoch"])
             alt = f"Learning curves of {name}: {', '.join(titles)}"
             blocks.append(figure_picture(figure, _training_title(name, stage), alt))
     return blocks or [Note("No training has come to its end yet.")]

@@ -10,6 +10,7 @@ References:
     27(6), 2019.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,11 +57,11 @@ class ScoreIntervals:
     vanishing: tuple[int, ...]
     significance: float
 
-    def warning(self) -> str | None:
-        """Returns a sentence on classes that vanish; None if there is none."""
+    def warning(self, names: Sequence[str]) -> str | None:
+        """Returns a sentence on classes that vanish, by their names; None if there is none."""
         if not self.vanishing:
             return None
-        classes = ", ".join(map(str, self.vanishing))
+        classes = ", ".join(names[k] for k in self.vanishing)
         return (
             f"Intervals: class(es) {classes} occur in one recording only; macro intervals and"
             " those of the class(es) are not reliable."

@@ -206,7 +206,7 @@ def test_angles_with_rounding_errors_keep_their_degree():
 def test_figures_show_the_circle_of_the_dataset(low, high, shown):
     grid = dataset_of(low, high, 10).grid
     assert azimuth_limits(grid) == shown
-    rows = np.array([[0, 0, angle, 0.0] for angle in (-90, 270, 200, 20)])
+    rows = np.array([[2 * n, 0, angle, 0.0] for n, angle in enumerate((-90, 270, 200, 20))])
     figure = recording_figure(
         Spectrogram(np.zeros((100, 8)), 2.0), None, rows, ("a",), 0.02, "r", grid=grid
     )

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import matplotlib.image
 import numpy as np
 import pytest
@@ -22,6 +24,9 @@ from seld.figures import (
     runs,
     spectrogram_of,
 )
+from seld.metrics.years import YEARS
+from seld.rows import make_rows
+from seld.scoring import LocationScoring
 
 DATASET = DatasetConfig(classes=("cough", "door", "phone"), recording_s=2.0)
 HEADER = "sound_event_recording,start_time,end_time,ele,azi,dist\n"
@@ -113,6 +118,26 @@ def test_a_silent_recording_can_be_drawn():
         Spectrogram(np.full((100, 8), -np.inf), 2), None, ROWS[:0], DATASET.classes, 0.02, "name"
     )
     figure.canvas.draw()
+
+
+def test_sources_of_one_class_have_marks_of_their_own_and_a_panel_of_distances():
+    rows = make_rows(
+        np.array([0, 0, 1, 1]), np.array([1, 1, 1, 1]), np.array([0, 90, 91, 1]), source=3.0,
+        distance_m=np.array([1.0, 2.0, 2.5, 1.0]),
+    )  # fmt: skip
+    figure = recording_figure(
+        Spectrogram(np.zeros((100, 8)), 2), None, rows, DATASET.classes, 0.1, "name",
+        quantities=("azimuth", "distance"),
+    )  # fmt: skip
+    assert labels_of(figure)[1:] == ["Estimate: events", "Estimate: azimuth", "Estimate: distance"]
+    events, distances = (
+        next(axes for axes in figure.axes if axes.get_title(loc="left") == f"Estimate: {name}")
+        for name in ("events", "distance")
+    )
+    assert sorted(round(bar.get_y(), 3) for bar in events.patches) == [0.676, 1.026]
+    drawn = [np.asarray(marks.get_offsets())[:, 1].tolist() for marks in distances.collections]
+    assert drawn == [[1.0, 1.0], [2.0, 2.5]]
+    assert [text.get_text() for text in figure.legends[0].texts] == ["door", "source 2 of a class"]
 
 
 def test_overlaps_of_one_and_two_classes_differ():
@@ -213,8 +238,18 @@ def test_the_command_names_the_error_and_writes_nothing(recording, capsys):
 def test_the_best_epoch_is_marked_on_the_score_that_decides():
     for monitor in ("val_sed_error", "val_seld_error"):
         panels = learning_panels(monitor)
-        assert [panel.best for panel in panels] == [None, monitor, None]
+        assert [panel.best for panel in panels] == [None, monitor, None, None]
         assert monitor in {curve.name for curve in panels[1].curves}
+    assert learning_panels("val_f", "max")[1].highest
+
+
+def test_every_score_of_the_years_has_a_learning_curve():
+    names = {curve.name for panel in LEARNING_PANELS for curve in panel.curves}
+    for scorer, rules in YEARS.items():
+        task = SimpleNamespace(scoring=SimpleNamespace(scorer=scorer, intervals=False))
+        scores = SimpleNamespace(**dict.fromkeys(rules.scores, 0.5))
+        logged = LocationScoring(task).logged(scores, False)
+        assert {f"val_{name}" for name in logged} <= names
 
 
 def test_learning_panels_show_losses_and_all_five_scores():

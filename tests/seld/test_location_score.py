@@ -11,6 +11,7 @@ from common.errors import ConfigError, DataError
 from seld import score
 from seld.csv_formats import write_rows
 from seld.location_score import LocationRecording, location_report
+from seld.metrics.jackknife import score_intervals
 from seld.metrics.location_aware import LocationScorer
 from seld.metrics.years import YEARS
 from seld.rows import ONSCREEN, SOURCE, no_rows
@@ -37,6 +38,13 @@ def make_recordings() -> list[LocationRecording]:
 @pytest.fixture(scope="module")
 def report():
     return location_report(make_recordings(), "dcase2024", 5, intervals=True)
+
+
+def scored(recordings: list[LocationRecording], name: str) -> LocationScorer:
+    scorer = LocationScorer(name, 5)
+    for each in sorted(recordings, key=lambda each: each.name):
+        scorer.update(each.reference, each.estimate, each.n_frames)
+    return scorer
 
 
 def test_names_hold_fold_whole_room_number_and_overlap():
@@ -113,6 +121,15 @@ def test_intervals_stand_beside_the_scores_of_all_recordings(report):
     assert "occur in one recording only" in text or not found.vanishing
 
 
+def test_intervals_of_each_class_stand_in_its_cells(report):
+    found = score_intervals(scored(make_recordings(), "dcase2024"), "macro").by_class["er"][2]
+    titled = {table.title: table.rows for table in report.tables()}
+    rows = titled["dcase2024: by class, with jackknife over recordings"]
+    low, high = (f"{end:.3f}" for end in found)
+    assert rows[0][1] == "ER" and rows[3][1].endswith(f" [{low}, {high}]")
+    assert report.to_dict()["intervals_by_class"]["dcase2024"]["er"][2] == found.tolist()
+
+
 def test_one_recording_and_unknown_lengths_are_noted():
     one = replace(make_recordings()[0], n_frames=None)
     text = location_report([one], "dcase2022", 5).to_text()
@@ -134,7 +151,7 @@ def write_folders(folder, scorer: str, n_classes: int = 5):
 
 @pytest.mark.parametrize("scorer", ["dcase2020", "dcase2023", "dcase2024", "dcase2025"])
 def test_files_score_as_rows_in_memory(scorer, tmp_path):
-    found = score_year_folder(*write_folders(tmp_path, scorer), scorer, n_classes=5)
+    found = score_year_folder(*write_folders(tmp_path, scorer), scorer, classes=5)
     expected = location_report(make_recordings(), scorer, 5)
     for name in ("f", "doa_error_deg"):  # files round angles to whole degrees
         assert found.score(name, average="micro") == pytest.approx(
@@ -146,18 +163,18 @@ def test_files_score_as_rows_in_memory(scorer, tmp_path):
 def test_files_of_two_years_are_scored_by_a_third(tmp_path):
     folders = write_folders(tmp_path, "dcase2024")
     found = score_year_folder(
-        *folders, "dcase2022", formats=("submission2024", "metadata2024"), n_classes=5
+        *folders, "dcase2022", formats=("submission2024", "metadata2024"), classes=5
     )
     assert found.score("f") > 0.1
     with pytest.raises(DataError, match=r"line 1: .*This looks like metadata2023"):
-        score_year_folder(*folders, "dcase2022", n_classes=5)
+        score_year_folder(*folders, "dcase2022", classes=5)
 
 
 def test_a_missing_prediction_is_silence_or_left_out(tmp_path):
     folders = write_folders(tmp_path, "dcase2024")
     (folders[0] / "dev-test" / "mix005.csv").unlink()
-    silent = score_year_folder(*folders, "dcase2024", n_classes=5)
-    left_out = score_year_folder(*folders, "dcase2024", n_classes=5, ignore_missing=True)
+    silent = score_year_folder(*folders, "dcase2024", classes=5)
+    left_out = score_year_folder(*folders, "dcase2024", classes=5, ignore_missing=True)
     assert silent.rows[0].n_recordings == 4 and left_out.rows[0].n_recordings == 3
     assert silent.score("f") < left_out.score("f")
     assert "counted as silence: 1 file(s): mix005.csv" in silent.to_text()
@@ -166,10 +183,10 @@ def test_a_missing_prediction_is_silence_or_left_out(tmp_path):
 
 def test_only_some_splits_are_scored_on_request(tmp_path):
     folders = write_folders(tmp_path, "dcase2024")
-    found = score_year_folder(*folders, "dcase2024", n_classes=5, splits=[4])
+    found = score_year_folder(*folders, "dcase2024", classes=5, splits=[4])
     assert found.rows[0].n_recordings == 1
     with pytest.raises(DataError, match="There are: 3, 4"):
-        score_year_folder(*folders, "dcase2024", n_classes=5, splits=[9])
+        score_year_folder(*folders, "dcase2024", classes=5, splits=[9])
 
 
 def test_folders_that_do_not_fit_are_refused(tmp_path):
@@ -205,6 +222,23 @@ def test_the_command_prints_tables_and_writes_them_as_json(tmp_path, capsys):
     assert score.main([str(estimates), str(references), *options]) == 0
     assert "corrected2025" in capsys.readouterr().out
     assert json.loads(out.read_text())["rows"][0]["label"] == "all"
+
+
+def test_a_task_of_a_year_brings_its_scorer_formats_classes_and_published_values(tmp_path, capsys):
+    estimates, references = write_folders(tmp_path, "dcase2022")
+    found = {}
+    for name, options in (
+        ("task", ["--task", "seldnet2022-foa-multi"]),
+        ("scorer", ["--scorer", "dcase2022"]),
+    ):
+        out = tmp_path / f"{name}.json"
+        assert score.main([str(estimates), str(references), *options, "--json", str(out)]) == 0
+        found[name] = json.loads(out.read_text())
+    assert "female_speech" in capsys.readouterr().out
+    assert found["task"]["classes"] == found["scorer"]["classes"]
+    *rows, published = found["task"]["rows"]
+    assert published["group"] == "published" and published["scores"]["dcase2022"]["macro"]
+    assert rows == found["scorer"]["rows"]
 
 
 def test_options_of_the_years_need_a_scorer(tmp_path, capsys):

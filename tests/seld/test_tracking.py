@@ -3,7 +3,7 @@
 import numpy as np
 
 from seld.rows import make_rows
-from seld.tracking import SourceTracker
+from seld.tracking import SourceTracker, voices
 
 
 def rows_of(*sources):
@@ -37,3 +37,14 @@ def test_parts_of_a_recording_are_numbered_as_the_whole():
         part[:, 0] -= first
         parts.append(tracker.number(part, first))
     np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def test_sources_of_a_class_at_the_same_time_have_different_voices():
+    rows = rows_of(*((n, 0, 0) for n in range(3)), *((n, 0, 90) for n in (1, 2)), (2, 1, 0))
+    rows = np.concatenate([rows, rows_of((5, 0, 45))])
+    order = np.random.default_rng(0).permutation(len(rows))  # followed, in any order
+    expected = np.where(rows[:, 2] == 90, 1, 0)
+    np.testing.assert_array_equal(voices(rows[order]), expected[order])
+    rows[:, 4] = [7, 7, 8, 7, 8, 7, 8]  # numbers of sources: the second class has a 7, too
+    assert voices(rows).tolist() == [0, 0, 1, 0, 1, 0, 1]
+    assert voices(rows[:0]).tolist() == []

@@ -6,10 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.cli.export import main as export
 from common.cli.predict import main as predict
+from common.data.pipeline import evaluation_stream
+from common.data.selection import Selection
+from common.inference.export import runner
+from common.settings.tasks import check_task
+from common.training.run_directory import read_settings
+from common.training.stage_data import ModelInput
 from seld.cli import main
 from seld.csv_formats import read_rows
 from seld.experiment import Experiment
+from seld.extraction import open_store
+from seld.lengths import frames_of_recordings
 from seld.score import main as score_years
 from tests.pages import check_scores, read_report
 from tests.runs import task_of
@@ -72,7 +81,33 @@ def test_a_run_has_the_scores_of_its_year_and_a_report(folder, task_id):
     assert ("relative_distance_error" in official) == (year == "dcase2024")
     history = (run / "fold1" / "seld" / "history.csv").read_text().splitlines()
     assert {"val_f", "val_er", "val_doa_error_deg", "val_map_macro"} <= set(history[0].split(","))
-    check_scores(read_report(run / "report.html"), run / "scores.json")
+    page = read_report(run / "report.html")
+    check_scores(page, run / "scores.json")
+    assert ("Distance" in page.text) == (year == "dcase2024")
+    assert ("In brackets: 95 % intervals" in page.text) == (year == "dcase2024")
+
+
+@pytest.mark.parametrize("task_id", SYSTEMS)
+def test_an_exported_model_is_decoded_as_in_the_test(folder, task_id, tmp_path):
+    run = folder / "output" / f"{task_id}_a"
+    assert export([str(run), "--format", "saved_model", "--out", str(tmp_path / "model")]) == 0
+    experiment = Experiment.prepare(check_task(read_settings(run), "the run"))
+    task, place = experiment.task, "fold1/submissions"
+    (stage,) = experiment.system.stages(task)
+    store, run_model = open_store(task, "dev"), runner(tmp_path / "model", "saved_model")
+    n_frames = frames_of_recordings(store, task.dataset)
+    stream = evaluation_stream(
+        Selection.among([store], (4,)), ModelInput().sequence_format(stage), task.pipeline
+    )
+    for element in stream.as_numpy_iterator():
+        name, used = element["name"].decode(), -(-int(element["frames"]) // stage.target_stride)
+        outputs = run_model(element["features"].astype(np.float32))
+        joined = {name: np.concatenate(list(each))[:used] for name, each in outputs.items()}
+        hop_ratio = task.dataset.label_hop_s / task.features.hop_s
+        rows = experiment.rows(joined, n_frames[name], hop_ratio)
+        files = experiment.files
+        stored = files.read(run / place / f"{name}.csv")
+        np.testing.assert_allclose(files.as_written(rows), stored, atol=1e-3, equal_nan=True)
 
 
 def test_the_folder_of_submissions_gives_the_scores_of_the_run(folder, tmp_path):

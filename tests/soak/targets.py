@@ -135,6 +135,36 @@ def seldnet_trained(data: Path, run: Run, epochs: int = 8) -> Target:
     )
 
 
+def multi_accdoa_trained(data: Path, run: Run, epochs: int = 5) -> Target:
+    """Multi-ACCDOA with distance, attention, exchanged axes and cutouts; targets from events."""
+    settings = {
+        "dataset.layout": "starss2024",
+        "simulation.preset": "fixture",
+        "simulation.recordings_per_split": "{1: 3, 2: 2, 3: 1, 4: 2}",
+        "simulation.duration_s": 4,
+        "parallel.jobs": 1,
+        "network.n_filters": 4,
+        "network.gru_units": "[8]",
+        "network.dense_units": "[8]",
+        "network.attention_layers": 1,
+        "network.distance": "true",
+        "network.end_activation": "linear",
+        "network.dropout": 0.2,
+        "pipeline.sequence_frames": 50,
+        "pipeline.batch_size": 4,
+        "scoring.scorer": "dcase2024",
+        "training.augmentation": "foa_axes",
+        "training.feature_augmentation.cutout_probability": 0.5,
+        "training.epochs": epochs,
+        "training.patience_epochs": epochs - 1,
+    }
+    common = options(settings, dataset_dir=data / "scenes", feature_dir=data / "features")
+    run(["simulate.py", "multi-accdoa-demo", *common])
+    run(["batch_feature_extraction.py", "multi-accdoa-demo", *common])
+    command = ["seld.py", "multi-accdoa-demo", "a", *common]
+    return trained("training of multi-ACCDOA", command, ["fold1/seld"], "val_seld_error")
+
+
 def crnn_trained(data: Path, run: Run) -> Target:
     """CRNN in two passes with dropout: thresholds, pseudo-labels, second pass from the first."""
     settings = CLIPS | {
@@ -227,6 +257,7 @@ TARGETS: dict[str, Callable[..., Target]] = {
     ),
     "mixing": mixed,
     "training-seldnet": seldnet_trained,
+    "training-multi-accdoa": multi_accdoa_trained,
     "training-crnn": crnn_trained,
 }
 

@@ -98,8 +98,13 @@ def test_lanes_show_occurring_and_estimated_classes_within_the_shown_seconds():
 
 
 def test_directions_that_stay_the_same_are_one_stroke():
-    frames, angles = np.array([0, 1, 2, 3, 7, 8, 1]), np.array([10, 10, 20, 20, 10, 10, 50])
-    line = track(frames, angles, 0.5, "", "red", "solid")
-    strokes = [[(0.0, 10.0), (1.0, 10.0)], [(3.5, 10.0), (4.5, 10.0)], [(1.0, 20.0), (2.0, 20.0)]]
-    assert line.strokes == [*strokes, [(0.5, 50.0), (1.0, 50.0)]]
-    assert track(np.zeros(0), np.zeros(0), 0.5, "", "red", "solid").strokes == []
+    frames, angles = np.array([0, 1, 2, 3, 7, 8, 9]), np.array([10, 10, 20, 20, 10, 10, np.nan])
+    line = track(frames, angles, 0.5, "red", "solid")
+    strokes = [[(0.0, 10.0), (1.0, 10.0)], [(1.0, 20.0), (2.0, 20.0)], [(3.5, 10.0), (4.5, 10.0)]]
+    assert line.strokes == strokes
+    assert track(np.zeros(0), np.zeros(0), 0.5, "red", "solid").strokes == []
+
+
+def test_a_movement_is_one_stroke_through_the_middles_of_frames():
+    line = track(np.array([1, 0, 2]), np.array([4.0, 1.0, 30.0]), 1.0, "red", "solid", 5.0)
+    assert line.strokes == [[(0, 1), (0.5, 1), (1.5, 4), (2, 4)], [(2, 30), (3, 30)]]

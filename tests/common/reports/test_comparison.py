@@ -84,6 +84,17 @@ def test_definitions_become_columns_of_their_own(tmp_path, capsys):
     assert "dcase2019 er" in capsys.readouterr().out
 
 
+def test_many_scores_have_a_row_each_and_runs_a_column(tmp_path, capsys):
+    names = [f"s{number}" for number in range(20)]
+    for run, value in (("a", 0.25), ("b", 0.5)):
+        scores = {"dcase2024": {"macro": dict.fromkeys(names, value)}}
+        write_run(tmp_path / run, [{"label": "all", "scores": scores}])
+    assert main([str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["score", "a", "b"]
+    assert lines[20] == ["dcase2024", "macro", "s19", "0.250", "0.500"]
+
+
 def test_runs_of_different_families_are_refused(runs, tmp_path, capsys):
     write_run(tmp_path / "other", [{"label": "all", "scores": {}}], {"family": "seld"})
     assert main([runs[0], str(tmp_path / "other")]) == 2
