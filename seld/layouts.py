@@ -1,4 +1,4 @@
-"""Layouts of the published datasets of DCASE task 3, 2019 to 2025: folders, names, classes, files.
+"""Layouts of the published datasets of DCASE task 3, 2019 to 2025, and of listed own recordings.
 
 A layout is where the files of a dataset lie, how they are named and how their metadata is written;
 the reader of datasets and the simulator follow the same table.
@@ -15,7 +15,7 @@ from common.errors import DataError
 from seld.recording_list import LIST_NAME, Attributes
 
 LayoutName = Literal[
-    "tau2019", "tau2020", "tau2021", "starss2022", "starss2023", "starss2024", "stereo2025"
+    "tau2019", "tau2020", "tau2021", "starss2022", "starss2023", "starss2024", "stereo2025", "list"
 ]
 SETS = ("dev", "eval")
 EVALUATION_SPLIT = 0  # split of a recording of the evaluation set whose name has none
@@ -270,3 +270,19 @@ _LAYOUTS = (
     ),
 )
 LAYOUTS: Mapping[str, Layout] = {layout.name: layout for layout in _LAYOUTS}
+# Own recordings in a `recordings.csv`, whose sources may move: classes and folds are the task's.
+LISTED = Layout(
+    "list",
+    f"own recordings in {LIST_NAME}",
+    classes=(),
+    folds=(),
+    metadata_format="metadata2024",
+    submission_format="submission2024",
+    formats=("foa", "mic", "stereo"),
+    recording_s=None,
+)
+
+
+def layout_named(name: str) -> Layout:
+    """Returns a published layout, or that of listed recordings, by its name."""
+    return LISTED if name == LISTED.name else LAYOUTS[name]
