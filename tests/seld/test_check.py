@@ -163,7 +163,7 @@ LATER = (
     "dataset={classes: [a, b], sample_rate_hz: 24000}",
     "parallel.jobs=1",
     "pipeline={batch_size: 1, sequence_frames: 5}",
-    "folds=[{name: only, train: [3], validate_on: [4], test: [4]}]",
+    "folds=[{name: only, train: [3], validate_on: [4], test: [4], validate_on_test: true}]",
 )
 
 
