@@ -115,7 +115,7 @@ class DatasetConfig(Section):
     @classmethod
     def _with_layout(cls, given: Any) -> Any:
         """Adds the defaults of the layout; an unknown one is left to the check of its field."""
-        name = given.get("layout", "tau2019") if isinstance(given, dict) else None
+        name = str(given.get("layout", "tau2019")) if isinstance(given, dict) else ""
         if name not in get_args(LayoutName):
             return given
         layout = layout_named(name)

@@ -112,7 +112,7 @@ class SeldPredictor(Predictor["TrackDecoder"]):
                 " file below the maximum of the whole: results of the first seconds can differ.",
                 features.top_db,
             )
-        so_far = LiveFeatures(features, self.sample_rate_hz, self.channels)
+        so_far = LiveFeatures(features, self.sample_rate_hz, self.task.dataset.channels)
         return FrameStream(
             lambda audio, new: {"features": so_far.compute(audio, new)},
             replace(self.framing, is_local=True),
