@@ -24,11 +24,11 @@ from common.simulation.dataset_folder import SETTINGS_FILE
 from seld.config import TaskConfig
 from seld.dataset import DatasetConfig, Events, find_recordings, read_labels
 from seld.metrics.dcase2019 import needs_grid
+from seld.metrics.years import YEARS
 from seld.preconditions import check_settings, off_grid, problems
-from seld.recording_list import LIST_NAME, Recording, group_members
+from seld.recording_list import LIST_NAME, Recording, group_members, has_list
 from seld.simulation.simulator import own_sources
 
-PUBLISHED_PER_SPLIT = 100  # recordings of TAU Spatial Sound Events 2019 in each of splits 0 to 4
 _SPEED_OF_SOUND_M_S = 343.0
 _TOLERANCE_S = 0.05  # labels may end so much later than the recording
 _PROBLEMS_SHOWN = 10
@@ -36,7 +36,7 @@ _ALIKE = "directions {} cannot be distinguished."
 _ODD = {
     "late": "events that begin right after their end, which are not scored",
     "cut": "events that last longer than they do",
-    "doubled": "events of one class at the same time, of which training learns one direction",
+    "doubled": "events of one class at the same time, of which systems without tracks learn one",
     "crowded": "more events at a time than their overlap allows",
 }
 
@@ -65,6 +65,7 @@ def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
     for each in sorted(recordings, key=lambda recording: recording.split):
         splits.setdefault(each.split, []).append(each)
     _count_files(task, report, splits)
+    _check_folders(task, report)
     dataset = task.dataset
     check_audio(
         report,
@@ -72,8 +73,14 @@ def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
         "recordings",
         sample_rate_hz=dataset.sample_rate_hz,
         channels=dataset.channels,
-        duration_s=dataset.recording_s,
+        duration_s=dataset.recording_s if dataset.pad_short else None,
     )
+    longest_s = dataset.recording_s
+    cut = [each.name for each in recordings if facts[each].duration_s > longest_s]
+    if cut and not dataset.pad_short:  # otherwise told already
+        report.warn(
+            f"{len(cut)} file(s) are longer than {longest_s:g} s, the rest is cut off:", cut
+        )
     check_copies(report, {f"split {split}": [facts[r] for r in of] for split, of in splits.items()})
     _check_labels(report, dataset, splits, facts)
     if dataset.skip_silent:  # known of those that were decoded
@@ -91,19 +98,42 @@ def _count_files(
 ) -> None:
     """Tables the recordings of each split next to those of the published dataset."""
     own = any(recording.listed for members in splits.values() for recording in members)
-    own = own or task.dataset.classes != DatasetConfig().classes
+    layout = task.dataset.published
+    own = own or task.dataset.classes != layout.classes
     simulated = (task.dataset_dir / SETTINGS_FILE).is_file()
     rows = []
     for split, members in splits.items():
         labelled = sum(recording.metadata_path is not None for recording in members)
-        rows.append((f"split {split}", len(members), labelled, "-" if own else PUBLISHED_PER_SPLIT))
-        if len(members) < PUBLISHED_PER_SPLIT and not (own or simulated):
+        published = 0 if own else layout.n_published.get(split, 0)
+        rows.append((f"split {split}", len(members), labelled, published or "-"))
+        if len(members) < published and not simulated:
             report.warn(
-                f"split {split} has {len(members)} recordings, {PUBLISHED_PER_SPLIT} were"
+                f"split {split} has {len(members)} recordings, {published} were"
                 " published. Complete the download, unless the rest is left out on purpose."
             )
     if rows:
         report.table("splits", ("split", "recordings", "labelled", "published"), rows)
+
+
+def _check_folders(task: TaskConfig, report: DatasetReport) -> None:
+    """Reports folders of the splits in use, such as foa_dev/dev-test-sony, that are not there."""
+    dataset, root = task.dataset, task.dataset_dir
+    kinds = [kind for kind in (dataset.format, "metadata") if (root / f"{kind}_dev").is_dir()]
+    if has_list(root) or (root / SETTINGS_FILE).is_file():
+        return
+    used = {split for fold in task.folds for split in fold.splits}
+    absent = [
+        folder.as_posix()
+        for kind in kinds
+        for folder in dataset.published.file_folders(kind, "dev", used)
+        if not (root / folder).is_dir()
+    ]
+    if absent:
+        report.warn(
+            f"{root} lacks {len(absent)} folder(s) of the layout {dataset.layout}. Unpack the rest"
+            " of the dataset, unless it is left out on purpose:",
+            absent,
+        )
 
 
 def _check_conditions(
@@ -117,7 +147,7 @@ def _check_conditions(
         return
     for problem in problems(task, sets):
         report.error(problem)
-    if not needs_grid(task.scoring.scorer):
+    if not needs_grid(task.scoring.scorer) and task.scoring.scorer not in YEARS:
         for problem in off_grid([r for members in sets.values() for r in members], task.dataset):
             report.warn(f"The columns of dcase2019 will be undefined: {problem}")
 
@@ -145,15 +175,17 @@ def _check_labels(
                 odd[what].append(recording.name)
         if labelled:
             events = Events.from_array(np.concatenate([table.to_array() for table in tables]))
-            counts[f"split {split}"] = count_classes(
-                events.class_index, events.offset_s - events.onset_s, dataset.n_classes
-            )
+            lengths_s = events.offset_s - events.onset_s
+            _, seconds = count_classes(events.class_index, lengths_s, dataset.n_classes)
+            begun = np.concatenate([table.class_index[_begins(table)] for table in tables])
+            counts[f"split {split}"] = np.bincount(begun, minlength=dataset.n_classes), seconds
     for problem in unusable[:_PROBLEMS_SHOWN]:
         report.error(problem)
     if len(unusable) > _PROBLEMS_SHOWN:
         report.error(f"{len(unusable) - _PROBLEMS_SHOWN} more metadata file(s) cannot be used.")
     if notes:
-        report.warn(f"{len(notes)} time(s) events were left out by `dataset.strict: false`:", notes)
+        reason = "" if dataset.is_framewise else " by `dataset.strict: false`"
+        report.warn(f"{len(notes)} time(s) events were left out{reason}:", notes)
     for what, names in odd.items():
         if names:
             report.warn(f"{len(names)} recording(s) have {_ODD[what]}:", names)
@@ -187,6 +219,18 @@ def _classes(recording: Recording, dataset: DatasetConfig) -> list[str]:
     except DataError:
         return []
     return [dataset.classes[index] for index in np.unique(events.class_index)]
+
+
+def _begins(events: Events) -> np.ndarray:
+    """True for events of a recording that do not go on from another place: bool (n,).
+
+    Annotations in label frames make an entry of each place of a moving source.
+    """
+    sources = np.nan_to_num(events.source, nan=-1)
+    ends = set(zip(events.class_index, sources, events.offset_s, strict=True))
+    places = zip(events.class_index, sources, events.onset_s, strict=True)
+    known = ~np.isnan(events.source)
+    return np.array([place not in ends for place in places], bool) | ~known
 
 
 def _odd_labels(recording: Recording, events: Events, duration_s: float) -> Iterator[str]:

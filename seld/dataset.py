@@ -1,11 +1,11 @@
-"""Recordings and events of a dataset in one of the published layouts, see `seld.layouts`."""
+"""Recordings and events of a dataset in one of the layouts of `seld.layouts`."""
 
 import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -15,10 +15,10 @@ from common.errors import DataError
 from common.io.files import is_file_name
 from common.io.tables import number_hint, parse_table, read_text, to_number
 from common.settings.section import Section
-from seld.csv_formats import read_rows
+from seld.csv_formats import CsvFormat, csv_format, read_rows
 from seld.frames import frames_in_recording, frames_per_s
 from seld.geometry import ANGLE_SLACK_DEG, AngleGrid
-from seld.layouts import LAYOUTS, Layout, LayoutName
+from seld.layouts import LAYOUTS, LISTED, Layout, LayoutName, layout_named
 from seld.recording_list import LIST_NAME, Attributes, Recording, has_list, read_list
 from seld.rows import CLASS, FRAME, ranks
 
@@ -30,6 +30,10 @@ NESTED_ROOT = Path("proj/asignal/DCASE2019/dataset")
 LENGTH_TOLERANCE = 0.01  # share of `recording_s` that may lack without counting as shorter
 _NAMES_SHOWN = 8  # of a list of files in an error
 _LONGEST_S = 600.0  # of recordings that are of any length; the longest of STARSS23 lasts 432 s
+MetadataFormat = Literal[
+    "metadata2020", "metadata2021", "metadata2022", "metadata2023", "metadata2024",
+    "spatialscaper", "stereo2025",
+]  # fmt: skip
 # Settings that follow from the layout where they are not given.
 _OF_LAYOUT = ("classes", "sample_rate_hz", "label_hop_s")
 
@@ -40,7 +44,14 @@ class DatasetConfig(Section):
     layout: LayoutName = Field(
         "tau2019",
         description="Published dataset whose folders, file names and annotations this one has;"
-        " classes, sample rate, lengths and hop length of the labels follow from it.",
+        " classes, sample rate, lengths and hop length of the labels follow from it. list: own"
+        " recordings in a recordings.csv, annotated frame by frame, of `classes` of your own.",
+    )
+    metadata_format: MetadataFormat | None = Field(
+        None,
+        description="Format of annotations in label frames, with its unit of distance: metadata2020"
+        " to metadata2022 without distances, metadata2023 and metadata2024 in cm, spatialscaper in"
+        " m, stereo2025 of azimuths only; null: that of the layout, metadata2024 for list.",
     )
     format: Literal["foa", "mic", "stereo"] = Field(
         "foa",
@@ -104,9 +115,10 @@ class DatasetConfig(Section):
     @classmethod
     def _with_layout(cls, given: Any) -> Any:
         """Adds the defaults of the layout; an unknown one is left to the check of its field."""
-        if not isinstance(given, dict) or given.get("layout", "tau2019") not in LAYOUTS:
+        name = str(given.get("layout", "tau2019")) if isinstance(given, dict) else ""
+        if name not in get_args(LayoutName):
             return given
-        layout = LAYOUTS[given.get("layout", "tau2019")]
+        layout = layout_named(name)
         defaults = {name: getattr(layout, name) for name in _OF_LAYOUT}
         any_length = layout.recording_s is None
         defaults |= {"recording_s": layout.recording_s or _LONGEST_S, "pad_short": not any_length}
@@ -130,6 +142,12 @@ class DatasetConfig(Section):
                     f" [{low}, {high}]."
                 )
         frames_per_s(self.label_hop_s)
+        if self.metadata_format and not self.is_framewise:
+            raise ValueError(
+                "`metadata_format` is for annotations in label frames. Expected: none in the layout"
+                f" {self.layout}, whose events have onset and offset. Received:"
+                f" {self.metadata_format}. Set `layout: list` for own recordings."
+            )
         positions = self.microphones_m
         if positions is not None and (self.format != "mic" or len(positions) != self.channels):
             raise ValueError(
@@ -147,7 +165,12 @@ class DatasetConfig(Section):
     @property
     def published(self) -> Layout:
         """The layout: folders, names and files."""
-        return LAYOUTS[self.layout]
+        return layout_named(self.layout)
+
+    @property
+    def annotation_format(self) -> CsvFormat:
+        """Format of annotations in label frames."""
+        return csv_format(self.metadata_format or self.published.metadata_format or "")
 
     @property
     def is_framewise(self) -> bool:
@@ -250,7 +273,7 @@ def parse_name(name: str, set_name: str = "dev", layout: str = "tau2019") -> Att
     Raises:
         DataError: a development recording's name lacks one of them.
     """
-    return LAYOUTS[layout].parse_name(name, set_name)
+    return layout_named(layout).parse_name(name, set_name)
 
 
 def find_recordings(
@@ -273,7 +296,7 @@ def find_recordings(
         DataError: a folder is missing or empty, a name cannot be read, or a recording lacks its
             metadata or the reverse.
     """
-    if has_list(dataset_dir):
+    if has_list(dataset_dir) or dataset.layout == LISTED.name:
         return _listed(Path(dataset_dir), set_name)
     audio_dir = _find_folder(Path(dataset_dir), f"{dataset.format}_{set_name}")
     recordings = _files_of(audio_dir, dataset.published, *sound_suffixes(), notes=notes)
@@ -400,7 +423,7 @@ def read_lines(
         DataError: a row cannot be used.
     """
     if dataset.is_framewise:
-        rows = read_rows(path, dataset.published.metadata_format or "", dataset.n_classes)
+        rows = read_rows(path, dataset.annotation_format, dataset.n_classes)
         return events_of_rows(rows, dataset.label_hop_s), [1] * len(rows)
     return _parse_rows(_read_text(Path(path)), dataset, str(path), notes)
 

@@ -1,4 +1,7 @@
-"""Archives of TAU Spatial Sound Events 2019 and their checksums, from soundata."""
+"""Archives of the SELD datasets of 2019 to 2022 and their checksums, from soundata.
+
+The datasets of 2023 to 2025 are in no library: their archives are fetched by hand.
+"""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -8,24 +11,56 @@ from typing import Any
 from common.datasets.download import Package, Source, library
 from common.io.unpacking import unpack_zip
 from seld.config import TaskConfig
+from seld.layouts import Layout
 
 _SOUNDATA = ("soundata", ">=1.0.1,<2")
-_RECORDINGS = {"dev": 400, "eval": 100}
-_RECORDING_BYTES = 60 * 48000 * 4 * 2  # a minute of four channels of 16 bits
+_MODULES = {
+    "tau2019": "tau2019sse",
+    "tau2020": "tau2020sse_nigens",
+    "tau2021": "tau2021sse_nigens",
+    "starss2022": "starss2022",
+}
+_SECONDS = {  # of audio, by set
+    "tau2019": {"dev": 400 * 60, "eval": 100 * 60},
+    "tau2020": {"dev": 600 * 60, "eval": 200 * 60},
+    "tau2021": {"dev": 600 * 60, "eval": 200 * 60},
+    "starss2022": {"dev": 5 * 3600},
+}
+_BYTES = 4 * 2  # of a sample of four channels of 16 bits
+_SYNTHETIC = (
+    "Folds 1 and 2, synthetic recordings, are published separately, e.g."
+    " https://zenodo.org/record/6406873: fetch them by hand into {kind}_dev/dev-train-synth and"
+    " metadata_dev/dev-train-synth."
+)
 
 
 def sources(task: TaskConfig) -> list[Source]:
     """Lists audio and metadata of the sets and the format that a task reads."""
-    remotes = library("soundata.datasets.tau2019sse", *_SOUNDATA).REMOTES
-    return [_source(task.dataset.format, set_name, remotes) for set_name in task.set_names]
+    layout, audio_format = task.dataset.published, task.dataset.format
+    module = _MODULES.get(layout.name)
+    remotes: Mapping[str, Any] = {}
+    if module is not None:
+        remotes = library(f"soundata.datasets.{module}", *_SOUNDATA).REMOTES
+    found = [_source(layout, audio_format, set_name, remotes) for set_name in task.set_names]
+    used = {split for fold in task.folds for split in fold.splits}
+    if any(layout.subfolders.get(split, "").endswith("synth") for split in used):
+        remark = _SYNTHETIC.format(kind=audio_format)
+        found.append(Source(f"{layout.title}, synthetic recordings", remark=remark))
+    return found
 
 
-def _source(audio_format: str, set_name: str, remotes: Mapping[str, Any]) -> Source:
-    archives = [_parts(remotes[f"{what}_{set_name}"]) for what in (audio_format, "metadata")]
+def _source(layout: Layout, audio_format: str, set_name: str, remotes: Mapping[str, Any]) -> Source:
+    title = f"{layout.title}, {set_name} set, {audio_format}"
+    names = [f"{what}_{set_name}" for what in (audio_format, "metadata")]
+    if not set(names) <= set(remotes):
+        folders = " and ".join(f"{name}/" for name in names)
+        remark = f"No library offers it: fetch its archives by hand and unpack {folders} of them."
+        return Source(title, remark=remark)
+    archives = [_parts(remotes[name]) for name in names]
     return Source(
-        f"TAU Spatial Sound Events 2019, {set_name} set, {audio_format}",
+        title,
         tuple(Package(part.url) for parts in archives for part in parts),
-        _RECORDINGS[set_name] * _RECORDING_BYTES,
+        _SECONDS[layout.name][set_name] * layout.sample_rate_hz * _BYTES,
         partial(_fetch, archives),
         "When all is unpacked, the archives (.zip, .z01 ...) may be deleted.",
     )

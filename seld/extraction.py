@@ -18,7 +18,6 @@ from common.features.settings import feature_shape, frontend_of
 from common.simulation.dataset_folder import check_finished
 from seld import lengths
 from seld.config import TaskConfig
-from seld.csv_formats import csv_format
 from seld.dataset import DatasetConfig, Events, find_recordings, parse_name, read_labels
 from seld.features import FeatureConfig, compute_features, prepare_audio
 from seld.labels import Rule, regression_labels
@@ -90,7 +89,7 @@ class SeldStore(FamilyStore):
         # Only if set: stores of other tasks stay as they are.
         others: dict[str, Any] = {"skip_silent": True} if dataset.skip_silent else {}
         if dataset.is_framewise:  # layouts with the same files share their features
-            declared = csv_format(dataset.published.metadata_format or "")
+            declared = dataset.annotation_format
             others["annotations"] = {"columns": declared.columns, "metres": declared.metres}
         others |= {} if dataset.pad_short else {"pad_short": False}
         names = ("format", "classes", "sample_rate_hz", "channels", "recording_s", "label_hop_s")

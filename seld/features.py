@@ -36,11 +36,12 @@ from common.features.kinds import (
     MEL_BANDS,
     FeatureKind,
     FeatureSizes,
+    LiveCompute,
     feature_kinds,
     level_titles,
     mel_bands_per_channel,
 )
-from common.features.levels import limit_range
+from common.features.levels import RunningPeak, limit_range
 from common.features.settings import FeatureSettings, as_frontend
 from common.features.spectral import frames_in
 from common.settings.stft import Edges
@@ -185,6 +186,16 @@ def _salsa_kind(audio_format: str, fmax_doa_hz: float, **fields: Any) -> Feature
     def compute(audio: np.ndarray, sizes: FeatureSizes, n_frames: int, dtype: str) -> np.ndarray:
         return salsa.salsa(audio, sizes, n_frames, audio_format, dtype)
 
+    def live() -> LiveCompute:
+        floor = salsa.NoiseFloor()
+
+        def compute_new(
+            audio: np.ndarray, sizes: FeatureSizes, n_frames: int, dtype: str, new: slice
+        ) -> np.ndarray:
+            return salsa.salsa(audio, sizes, n_frames, audio_format, dtype, floor, new)
+
+        return compute_new
+
     return FeatureKind(
         name=f"salsa_{audio_format}",
         shape=lambda sizes: (_linear_filters(sizes).shape[1], 2 * sizes.channels - 1),
@@ -195,6 +206,7 @@ def _salsa_kind(audio_format: str, fmax_doa_hz: float, **fields: Any) -> Feature
         counts_the_end=True,
         neighbours=salsa.NEIGHBOURS,
         is_local=False,
+        live=live,
         **fields,
     )
 
@@ -483,8 +495,6 @@ class FeatureConfig(FeatureSettings):
             )
         return self
 
-        return self
-
     @property
     def counts_the_end(self) -> bool:
         """True if a frame is centred on the end of a recording, and short ones are not padded."""
@@ -622,3 +632,57 @@ def compute_features(
     entry = features.entry
     computed = entry.compute(audio, sizes, n_frames, dtype or features.stored_dtype)
     return limit_range(computed, audio.shape[1], features.top_db, entry.peak == "all")
+
+
+class LiveFeatures:
+    """Features of a live stream, block by block: what depends on a recording depends on it so far.
+
+    Levels are limited below the peak so far, see `RunningPeak`; SALSA's noise floor, which follows
+    the frames in any case, is that of the whole recording.
+
+    Args:
+        features: kind and sizes.
+        rate_hz: sample rate of the audio.
+        channels: channels of the audio.
+
+    Raises:
+        ConfigError: the features depend on the end of the recording.
+    """
+
+    def __init__(self, features: FeatureConfig, rate_hz: int, channels: int):
+        check_live(features)
+        entry, top_db = features.entry, features.top_db
+        self._features, self._sizes = features, as_frontend(features, rate_hz, channels)
+        self._compute = None if entry.live is None else entry.live()
+        self._peak = None if top_db is None else RunningPeak(top_db, entry.peak == "all")
+
+    def compute(self, audio: np.ndarray, new: slice) -> np.ndarray:
+        """Computes the features of a block of audio.
+
+        Args:
+            audio: float32 (S, C).
+            new: its frames that follow those of the blocks before; only they are valid.
+
+        Returns:
+            (T, F, C') of the stored type.
+        """
+        entry, sizes = self._features.entry, self._sizes
+        facts = audio, sizes, entry.n_frames(len(audio), sizes), self._features.stored_dtype
+        computed = entry.compute(*facts) if self._compute is None else self._compute(*facts, new)
+        if self._peak is not None:
+            self._peak.limit(computed[new], audio.shape[1])
+        return computed
+
+
+def check_live(features: FeatureConfig) -> None:
+    """Refuses features that a live stream cannot compute.
+
+    Raises:
+        ConfigError: they depend on the end of the recording.
+    """
+    if features.wrap_around:
+        raise ConfigError(
+            f"`features.kind: {features.kind}` with `features.wrap_around: true`, a quirk of the"
+            " published code, begins with frames of the recording's end. Expected: a run with"
+            " `features.wrap_around: false` for live prediction; files can be predicted."
+        )

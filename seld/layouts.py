@@ -1,11 +1,11 @@
-"""Layouts of the published datasets of DCASE task 3, 2019 to 2025: folders, names, classes, files.
+"""Layouts of the published datasets of DCASE task 3, 2019 to 2025, and of listed own recordings.
 
 A layout is where the files of a dataset lie, how they are named and how their metadata is written;
 the reader of datasets and the simulator follow the same table.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from common.errors import DataError
 from seld.recording_list import LIST_NAME, Attributes
 
 LayoutName = Literal[
-    "tau2019", "tau2020", "tau2021", "starss2022", "starss2023", "starss2024", "stereo2025"
+    "tau2019", "tau2020", "tau2021", "starss2022", "starss2023", "starss2024", "stereo2025", "list"
 ]
 SETS = ("dev", "eval")
 EVALUATION_SPLIT = 0  # split of a recording of the evaluation set whose name has none
@@ -72,6 +72,7 @@ class Layout:
         subfolders: by split, folder below `foa_dev` and `metadata_dev`; none: files lie flat.
         sites: last parts of the subfolders' names, one for each place of recording; none: without.
         interferers: kinds of sounds from a direction that have no label.
+        n_published: number of published recordings by split, where it is known.
         evaluation_subfolder: folder below `foa_eval` and `metadata_eval`; empty: files lie flat.
         name_template: name of a development recording from split, room, number and overlap.
         evaluation_template: name of an evaluation recording from its number.
@@ -91,6 +92,7 @@ class Layout:
     subfolders: Mapping[int, str] = field(default_factory=dict)
     sites: tuple[str, ...] = ()
     interferers: tuple[str, ...] = ()
+    n_published: Mapping[int, int] = field(default_factory=dict)
     evaluation_subfolder: str = ""
     name_template: str = "fold{split}_room{room}_mix{number:03d}"
     evaluation_template: str = "mix{number:03d}"
@@ -140,11 +142,14 @@ class Layout:
     def _has_sites(self, split: int) -> bool:
         return bool(self.sites) and not self.subfolders[split].endswith("synth")
 
-    def file_folders(self, kind: str, set_name: str) -> list[Path]:
-        """Lists all folders of a kind of files below the dataset."""
+    def file_folders(
+        self, kind: str, set_name: str, splits: Iterable[int] | None = None
+    ) -> list[Path]:
+        """Lists the folders of a kind of files below the dataset; splits None: of all."""
         sites = range(max(len(self.sites), 1))
+        wanted = self.splits if splits is None else set(splits) & set(self.splits)
         every = [
-            self.file_folder(kind, set_name, split, site) for split in self.splits for site in sites
+            self.file_folder(kind, set_name, split, site) for split in wanted for site in sites
         ]
         return sorted(set(every))
 
@@ -209,6 +214,7 @@ def _starss(year: int, name: LayoutName, real: int) -> Layout:
         metadata_format=f"metadata{year}",
         submission_format=f"submission{year}",
         recording_s=None,
+        n_published={3: 67, 4: 54} if real == 2022 else {},
         subfolders=_STARSS_FOLDERS,
         sites=_SITES,
     )
@@ -229,6 +235,7 @@ _LAYOUTS = (
         submission_format=None,
         sample_rate_hz=48000,
         label_hop_s=0.02,
+        n_published=dict.fromkeys((1, 2, 3, 4, EVALUATION_SPLIT), 100),
         name_template="split{split}_ir{room}_ov{overlap}_{number}",
         evaluation_template="split0_{number}",
         name_pattern=(r"split(?P<split>[0-9]+)_ir(?P<room>[0-9]+)_ov(?P<overlap>[0-9]+)(?:_.*)?"),
@@ -240,6 +247,7 @@ _LAYOUTS = (
         (Splits((3, 4, 5, 6), (2,), (1,)),),
         metadata_format="metadata2020",
         submission_format="submission2020",
+        n_published={**dict.fromkeys((1, 2, 3, 4, 5, 6), 100), EVALUATION_SPLIT: 200},
         name_template="fold{split}_room{room}_mix{number:03d}_ov{overlap}",
     ),
     Layout(
@@ -249,6 +257,7 @@ _LAYOUTS = (
         (Splits((1, 2, 3, 4), (5,), (6,)),),
         metadata_format="metadata2021",
         submission_format="submission2021",
+        n_published={**dict.fromkeys((1, 2, 3, 4, 5, 6), 100), EVALUATION_SPLIT: 200},
         subfolders={**dict.fromkeys((1, 2, 3, 4), "dev-train"), 5: "dev-val", 6: "dev-test"},
         interferers=NIGENS2021_INTERFERERS,
         evaluation_subfolder="eval-test",
@@ -270,3 +279,19 @@ _LAYOUTS = (
     ),
 )
 LAYOUTS: Mapping[str, Layout] = {layout.name: layout for layout in _LAYOUTS}
+# Own recordings in a `recordings.csv`, whose sources may move: classes and folds are the task's.
+LISTED = Layout(
+    "list",
+    f"own recordings in {LIST_NAME}",
+    classes=(),
+    folds=(),
+    metadata_format="metadata2024",
+    submission_format="submission2024",
+    formats=("foa", "mic", "stereo"),
+    recording_s=None,
+)
+
+
+def layout_named(name: str) -> Layout:
+    """Returns a published layout, or that of listed recordings, by its name."""
+    return LISTED if name == LISTED.name else LAYOUTS[name]

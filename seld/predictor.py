@@ -1,5 +1,6 @@
 """Predictions of SELD runs for recordings of any length: events and frames with directions."""
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from common.errors import ConfigError
 from common.features import spectral
 from common.features.settings import as_frontend, frontend_of
 from common.inference.downsampling import Columns, Rows
-from common.inference.frame_stream import Framing
+from common.inference.frame_stream import FrameStream, Framing
 from common.inference.predictor import Event, Predictor, StreamOutput
 from common.inference.windows import Window, Windows
 from common.training.ensemble import Ensemble, Outputs, load_models, mean_outputs, scored_stages
@@ -24,7 +25,7 @@ from common.training.system import Stage
 from seld.config import TaskConfig
 from seld.decoding import activity_of, aligned_tracks
 from seld.experiment import Experiment
-from seld.features import compute_features
+from seld.features import LiveFeatures, check_live, compute_features
 from seld.figures import Quantity, recording_figure
 from seld.geometry import AngleGrid, cartesian_to_spherical, vectors_of_angles
 from seld.rows import AZIMUTH, CLASS, COLUMNS, DISTANCE, ELEVATION, FRAME, SOURCE, wide_rows
@@ -32,6 +33,7 @@ from seld.targets import SeldTargets
 from seld.tracking import SourceTracker
 from seld.validation import detects_only
 
+logger = logging.getLogger(__name__)
 Decode = Callable[[Outputs, int], np.ndarray]
 # Sequences of context before those that count (one more comes after them), in live prediction
 # with a model that is evaluated on whole recordings.
@@ -52,7 +54,8 @@ def load_predictor(
 
     Raises:
         CheckpointError: a model is missing, unfinished or damaged.
-        ConfigError: there is no such fold, or the run learned directions only.
+        ConfigError: there is no such fold, the run learned directions only, or its features cannot
+            be computed live.
     """
     experiment = Experiment.prepare(task)
     stages = scored_stages(experiment.system.stages(task))
@@ -61,14 +64,8 @@ def load_predictor(
             f"{run} learned directions only (`network.mode: doa_only`), of events whose times are"
             " known. Expected: a run with detection, too, such as `network.mode: two_stage`."
         )
-    frontend = as_frontend(task.features, task.dataset.sample_rate_hz, task.dataset.channels)
-    if live and not frontend.is_local:
-        raise ConfigError(
-            f"{run} takes features whose frames depend on the whole recording, `features.kind:"
-            f" {task.features.kind}` with `features.top_db: {task.features.top_db}`. Expected: a"
-            " run without, such as `features.top_db: null`, for live prediction; files can be"
-            " predicted."
-        )
+    if live:  # before the models are loaded
+        check_live(task.features)
     models = load_models(run, task, stages, fold, average_outputs)
     return SeldPredictor(experiment, models, windows_of(task, experiment.network, live))
 
@@ -103,6 +100,23 @@ class SeldPredictor(Predictor["TrackDecoder"]):
     def compute(self, audio: np.ndarray) -> dict[str, np.ndarray]:
         """Inputs of the models."""
         return model_inputs(audio, self.task)
+
+    def frame_stream(self, live: bool) -> FrameStream:
+        """Inputs of the models for one recording; live, of the audio so far."""
+        if not live or self.framing.is_local:
+            return super().frame_stream(live)
+        features = self.task.features
+        if features.top_db is not None:
+            logger.info(
+                "Levels of a live stream are limited to %g dB below its maximum so far, those of a"
+                " file below the maximum of the whole: results of the first seconds can differ.",
+                features.top_db,
+            )
+        so_far = LiveFeatures(features, self.sample_rate_hz, self.task.dataset.channels)
+        return FrameStream(
+            lambda audio, new: {"features": so_far.compute(audio, new)},
+            replace(self.framing, is_local=True),
+        )
 
     def prepare(self, features: np.ndarray) -> np.ndarray:
         """Converts features (T, F, C) to the inputs of the models."""

@@ -114,7 +114,8 @@ def group_members(recordings: Iterable[tuple[int, str, str | None]]) -> dict[int
 
 def _read_rows(path: Path) -> dict[int, dict[str, str]]:
     """Stripped rows by line number; empty lines are left out."""
-    text = read_text(path, f"There is no list {path}.", "Write it again.")
+    remedy = "Write it, with a row for each recording (docs/own-data.md)."
+    text = read_text(path, f"There is no list {path}. {remedy}", "Write it again.")
     header = header_of(text, _COLUMNS)
     if not set(_REQUIRED) <= set(header) <= set(_COLUMNS) or len(set(header)) < len(header):
         raise DataError(

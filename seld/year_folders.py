@@ -16,6 +16,7 @@ from seld.frames import frames_in_recording
 from seld.lengths import seconds_of, sounds_of
 from seld.location_score import LocationRecording, LocationReport, layout_of, location_report
 from seld.metrics.years import YearRules, year_rules
+from seld.recording_list import has_list, read_list
 from seld.rows import no_rows
 
 logger = logging.getLogger(__name__)
@@ -42,8 +43,9 @@ def score_year_folder(
 
     Args:
         estimate_dir: one csv per recording, in the folder or folders in it.
-        reference_dir: metadata of the same names. Lengths are read from sounds in the same folder,
-            or in `foa_dev`, `mic_dev` or `stereo_dev` next to `metadata_dev`.
+        reference_dir: metadata of the same names, or a dataset with a `recordings.csv`. Lengths
+            are read from sounds in the same folder, or in `foa_dev`, `mic_dev` or `stereo_dev` next
+            to `metadata_dev`.
         scorer: name of `seld.metrics.years.YEARS`, or rules.
         formats: of estimates and of references, names of `seld.csv_formats.FORMATS`; None: those
             of the scorer's year.
@@ -93,8 +95,7 @@ def read_year_folder(
 ) -> tuple[list[LocationRecording], list[str]]:
     """Reads the folders of `score_year_folder`; returns recordings and notes on missing files."""
     estimates = _csv_files(estimate_dir, "predictions")
-    references = _csv_files(reference_dir, "metadata files")
-    places = {name: parse_year_name(name) for name in references}
+    references, places = _references(reference_dir)
     if splits is not None:
         wanted = set(splits)
         unwanted = {name for name, place in places.items() if place[0] not in wanted}
@@ -118,6 +119,16 @@ def read_year_folder(
         n_frames = None if length_s is None else frames_in_recording(length_s, LABEL_HOP_S)
         recordings.append(LocationRecording(name, *places[name], reference, estimate, n_frames))
     return recordings, notes
+
+
+def _references(folder: Path) -> tuple[dict[str, Path], dict[str, Place]]:
+    """Metadata file and place of each recording, from `recordings.csv` or the file names."""
+    if has_list(folder):
+        listed = read_list(folder)
+        files = {each.name: path for each in listed if (path := each.metadata_path) is not None}
+        return files, {each.name: each.attributes for each in listed if each.name in files}
+    files = _csv_files(folder, "metadata files")
+    return files, {name: parse_year_name(name) for name in files}
 
 
 def parse_year_name(name: str) -> Place:

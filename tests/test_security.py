@@ -509,10 +509,9 @@ def test_archives_that_would_fill_the_memory_are_refused(tmp_path):
         ("[" * 5000, "deep|flow"),
     ],
 )
-@pytest.mark.parametrize("fast", [False, True])
-def test_yaml_that_is_more_than_it_seems_is_refused(text, problem, fast):
+def test_yaml_that_is_more_than_it_seems_is_refused(text, problem):
     with pytest.raises(ValueError, match=problem):
-        read_yaml(text, fast)
+        read_yaml(text)
 
 
 def test_errors_are_user_errors_that_the_command_line_prints():

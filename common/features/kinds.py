@@ -17,6 +17,7 @@ from common.features.spectral import mel_filters
 from common.settings.stft import Stft, Window
 
 MEL_BANDS = ("n_mels", "fmin_hz", "fmax_hz")
+LiveCompute = Callable[[np.ndarray, "FeatureSizes", int, str, slice], np.ndarray]
 _MISSING: Any = None
 _TABLES: list[Mapping[str, "FeatureKind"]] = []
 
@@ -106,8 +107,11 @@ class FeatureKind:
         peak: channels among which the peak counts that `top_db` refers to: "channel", each for
             itself, or "all" together; None: the setting does not apply.
         neighbours: frames on either side that a frame depends on besides its own samples.
-        is_local: False: frames depend on all earlier ones, so that a stream, which computes blocks,
-            differs from a whole recording.
+        is_local: False: frames depend on all earlier ones, so that blocks of a recording differ
+            from the whole.
+        live: makes a `compute` for one live stream that is not local: it remembers the frames so
+            far, and gets as last argument which of the block's frames are new, a slice. None: a
+            stream cannot be computed, unless it is local.
         can_interleave: True: the setting `interleaved_channels` applies.
         is_for_masks: True: masks over the bands can separate sounds.
         ddof: divisor of the variance is the number of frames minus this.
@@ -137,6 +141,7 @@ class FeatureKind:
     peak: Literal["channel", "all"] | None = None
     neighbours: int = 0
     is_local: bool = True
+    live: Callable[[], LiveCompute] | None = None
     can_interleave: bool = False
     is_for_masks: bool = False
     ddof: int = 0

@@ -23,16 +23,17 @@ def limit_range(
     References:
         `librosa.power_to_db`, whose default is 80 dB.
     """
-    if top_db is not None:
-        RunningPeak(top_db, together).limit(features, n_levels)
+    levels = features[..., :n_levels]  # (T, F, n)
+    if top_db is not None and levels.size:
+        _raise_to(levels, _peaks_db(levels, together).max(axis=0), top_db)
     return features
 
 
 class RunningPeak:
     """Range of levels below the highest one so far, for features that come block by block.
 
-    Once the loudest frame has passed, the floor is that of the whole recording; before, it is
-    lower. One block with all frames gives the same as `limit_range`.
+    The floor of a frame is `top_db` below the peak of the frames up to it, whatever the blocks are.
+    Once the loudest frame has passed, it is that of `limit_range`; before, it is lower.
 
     Args:
         top_db: range in dB.
@@ -44,13 +45,23 @@ class RunningPeak:
         self._peak_db: np.ndarray | None = None
 
     def limit(self, features: np.ndarray, n_levels: int) -> np.ndarray:
-        """Limits one block, see `limit_range`; it counts for the peak as a whole."""
+        """Limits the next block; arguments and result as for `limit_range`."""
         levels = features[..., :n_levels]  # (T, F, n)
         if not levels.size:
             return features
-        peak_db = np.max(levels) if self.together else np.max(levels, axis=(0, 1))
+        peaks_db = _peaks_db(levels, self.together)
         if self._peak_db is not None:
-            peak_db = np.maximum(self._peak_db, peak_db)
-        self._peak_db = np.asarray(peak_db)
-        np.maximum(levels, (self._peak_db - self.top_db).astype(features.dtype), out=levels)
+            np.maximum(peaks_db[0], self._peak_db, out=peaks_db[0])
+        peaks_db = np.maximum.accumulate(peaks_db, axis=0)
+        self._peak_db = peaks_db[-1]
+        _raise_to(levels, peaks_db, self.top_db)
         return features
+
+
+def _peaks_db(levels: np.ndarray, together: bool) -> np.ndarray:
+    """Peak of each frame of levels (T, F, n): (T, 1, n), or of all channels (T, 1, 1)."""
+    return levels.max(axis=(1, 2) if together else 1, keepdims=True)
+
+
+def _raise_to(levels: np.ndarray, peak_db: np.ndarray, top_db: float) -> None:
+    np.maximum(levels, (peak_db - top_db).astype(levels.dtype), out=levels)

@@ -121,7 +121,13 @@ def phase_differences(
 
 
 def salsa(
-    audio: np.ndarray, sizes: FeatureSizes, n_frames: int, audio_format: str, dtype: str = "float32"
+    audio: np.ndarray,
+    sizes: FeatureSizes,
+    n_frames: int,
+    audio_format: str,
+    dtype: str = "float32",
+    floor: "NoiseFloor | None" = None,
+    new: slice = slice(None),
 ) -> np.ndarray:
     """Log spectra, and the principal eigenvector of the covariance of each bin (SALSA).
 
@@ -129,7 +135,7 @@ def salsa(
     the published code, the frames before the beginning are those of the end; else they are
     reflected. A bin counts if it is louder than the noise floor and its largest eigenvalue is at
     least five times the second, else its spatial features are 0. The noise floor follows the first
-    channel, see `audible_bins`, and begins with the recording.
+    channel from the beginning of the recording on.
 
     Args:
         audio: float (S, C): W, Y, Z, X, or any number of microphones.
@@ -139,6 +145,8 @@ def salsa(
             length 1, which points at the source along y, z and x; "mic": its phases against its
             first element as path differences in metres, see `phase_scale`.
         dtype: type of the result.
+        floor: noise floor so far, where the audio continues a stream; None: a recording begins.
+        new: frames that follow those of the floor; the others have no spatial features.
 
     Returns:
         (T, bands, 2C - 1): C spectra in dB in `linear_bands`, then C - 1 spatial features of the
@@ -157,7 +165,8 @@ def salsa(
         low[:, block] = spectra[..., bins.spatial]
     widths = ((0, 0), (NEIGHBOURS, NEIGHBOURS), (0, 0))
     padded = np.pad(low, widths, mode="wrap" if sizes.wrap_around else "reflect")
-    audible = audible_bins(np.abs(padded[0, NEIGHBOURS - _BEFORE : -NEIGHBOURS]))
+    magnitude = np.abs(padded[0, NEIGHBOURS - _BEFORE : -NEIGHBOURS])
+    audible = (floor or NoiseFloor()).audible_bins(magnitude, new)
     scale = phase_scale(sizes, "metres", bins.spatial)
     place = slice(bins.lower - 1, bins.lower - 1 + bins.n_spatial)  # linear bands begin at bin 1
     for block, covariance in covariances(padded):  # (C, C, t, bins)
@@ -176,31 +185,46 @@ def salsa(
     return features
 
 
-def audible_bins(magnitude: np.ndarray) -> np.ndarray:
-    """Bins that are louder than the noise floor, which is tracked from frame to frame.
+class NoiseFloor:
+    """Noise floor of each bin, which is tracked from frame to frame, across blocks of a stream.
 
     The power is averaged over a frame and the two before it. The floor of the magnitude begins at
     half the mean of the first five averages. It rises by 2 % in up to three frames in a row that
     are above it, then by 0.2 % in each, falls by 2 % in each below it, and is at least 1e-6.
-
-    Args:
-        magnitude: float32 (2 + T, bins), of the first channel, with two frames before the first.
-
-    Returns:
-        bool (T, bins), true where the average is above 1.5 times the floor.
     """
-    power = magnitude.astype(np.float64) ** 2
-    averages = np.sqrt((power[:-2] + power[1:-1] + power[2:]) / (1 + _BEFORE))  # (T, bins)
-    floor = 0.5 * averages[:5].mean(axis=0)  # (bins,)
-    audible = np.empty(averages.shape, bool)
-    left = np.full(len(floor), _FAST_FRAMES)  # frames in which the floor may still rise fast
-    for frame, average in enumerate(averages):
-        above = average > floor
-        factor = np.where(above, np.where(left > 0, 1.02, 1.002), 0.98)
-        left = np.where(above, left - 1, _FAST_FRAMES)
-        floor = np.maximum(floor * factor, 1e-6)
-        audible[frame] = average > _AUDIBLE * floor
-    return audible
+
+    def __init__(self) -> None:
+        self._floor: np.ndarray | None = None  # (bins,)
+        self._left = np.zeros(0)  # (bins,) frames in which the floor may still rise fast
+
+    def audible_bins(self, magnitude: np.ndarray, new: slice = slice(None)) -> np.ndarray:
+        """Bins that are louder than the noise floor.
+
+        Args:
+            magnitude: float32 (2 + T, bins), of the first channel, with two frames before the
+                first.
+            new: frames that follow those tracked so far; the others are not tracked.
+
+        Returns:
+            bool (T, bins), true where the average is above 1.5 times the floor; false in frames
+            that are not new.
+        """
+        power = magnitude.astype(np.float64) ** 2
+        averages = np.sqrt((power[:-2] + power[1:-1] + power[2:]) / (1 + _BEFORE))  # (T, bins)
+        if self._floor is None:
+            self._floor = 0.5 * averages[:5].mean(axis=0)
+            self._left = np.full(len(self._floor), _FAST_FRAMES)
+        floor, left = self._floor, self._left
+        audible = np.zeros(averages.shape, bool)
+        for frame in range(*new.indices(len(averages))):
+            average = averages[frame]
+            above = average > floor
+            factor = np.where(above, np.where(left > 0, 1.02, 1.002), 0.98)
+            left = np.where(above, left - 1, _FAST_FRAMES)
+            floor = np.maximum(floor * factor, 1e-6)
+            audible[frame] = average > _AUDIBLE * floor
+        self._floor, self._left = floor, left
+        return audible
 
 
 def covariances(spectra: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:

@@ -9,6 +9,7 @@ from common.errors import DataError
 from common.features.frontend import AUDIO, Frontend
 
 Inputs = dict[str, np.ndarray]
+Compute = Callable[[np.ndarray, slice], Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,12 @@ class FrameStream:
     Args:
         compute: from audio (S, C) that begins at a frame to `features` (T, F, C'), and `audio` (T +
             context, hop, C) where the model computes them, see
-            `common.data.extraction.input_arrays`.
+            `common.data.extraction.input_arrays`. It also gets the frames of these that are new,
+            for features that depend on all earlier frames: each frame is new once, in order.
         framing: positions of the frames.
     """
 
-    def __init__(self, compute: Callable[[np.ndarray], Mapping[str, np.ndarray]], framing: Framing):
+    def __init__(self, compute: Compute, framing: Framing):
         self._compute, self._framing = compute, framing
         self._audio: np.ndarray | None = None  # from frame `_start` on
         self._start = 0
@@ -72,7 +74,7 @@ class FrameStream:
         if end <= self._given or not framing.is_local:
             return None
         known = (end - self._start) * framing.hop + framing.longest
-        arrays = self._arrays(self._compute(self._audio[:known]), end)
+        arrays = self._arrays(self._audio[:known], end)
         kept_from = max(0, end - framing.lead_frames)
         self._audio = self._audio[(kept_from - self._start) * framing.hop :]
         self._start, self._given = kept_from, end
@@ -90,13 +92,12 @@ class FrameStream:
         missing = max(0, framing.min_samples - self.n_samples)
         audio = np.pad(self._audio, ((0, missing), (0, 0)))
         end = framing.n_frames(self.n_samples + missing)
-        return self._arrays(self._compute(audio), end, with_context=True)
+        return self._arrays(audio, end, with_context=True)
 
-    def _arrays(
-        self, computed: Mapping[str, np.ndarray], end: int, with_context: bool = False
-    ) -> Inputs:
-        """Cuts the frames from `_given` to `end` out of arrays that begin at frame `_start`."""
+    def _arrays(self, audio: np.ndarray, end: int, with_context: bool = False) -> Inputs:
+        """Computes the frames from `_given` to `end` of audio that begins at frame `_start`."""
         part = slice(self._given - self._start, end - self._start)
+        computed = self._compute(audio, part)
         arrays = {name: array[part] for name, array in computed.items()}
         if AUDIO in computed and with_context:
             context = len(computed[AUDIO]) - len(computed["features"])

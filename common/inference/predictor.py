@@ -124,6 +124,10 @@ class Predictor(ABC, Generic[DecoderType]):
     def compute(self, audio: np.ndarray) -> Mapping[str, np.ndarray]:
         """Inputs of the models, see `common.inference.frame_stream.FrameStream`."""
 
+    def frame_stream(self, live: bool) -> FrameStream:
+        """Inputs of the models for one recording; arguments as for `stream`."""
+        return FrameStream(lambda audio, new: self.compute(audio), self.framing)
+
     def prepare(self, features: np.ndarray) -> np.ndarray:
         """Brings features (T, F, C) to the form in which the models take them."""
         return features
@@ -150,13 +154,13 @@ class Predictor(ABC, Generic[DecoderType]):
 
         Args:
             live: events are wanted as soon as they are certain, rather than many windows in one
-                batch.
+                batch; features that depend on a whole recording are those of the audio so far.
             sample_rate_hz: rate of the arrays that will be fed, which are resampled; None: that of
                 the models.
             is_converted: arrays come from `common.audio.stream.converted`, and need no check.
 
         Raises:
-            ConfigError: no sample rate of sound.
+            ConfigError: no sample rate of sound, or features that cannot be computed live.
         """
         rate_hz = self.sample_rate_hz if sample_rate_hz is None else sample_rate_hz
         is_number = isinstance(rate_hz, int | float | np.number) and not isinstance(rate_hz, bool)
@@ -168,7 +172,8 @@ class Predictor(ABC, Generic[DecoderType]):
             )
         bins = self.windows.frames * len(self.models.mean)
         intake = None if is_converted else Intake(int(rate_hz), self.sample_rate_hz, self.channels)
-        return StreamingSession(self, 1 if live else max(1, _BINS_AT_ONCE // bins), intake)
+        at_once = 1 if live else max(1, _BINS_AT_ONCE // bins)
+        return StreamingSession(self, self.frame_stream(live), at_once, intake)
 
     def warm_up(self) -> None:
         """Runs the models once for each window length, so that the first windows are not slower."""
@@ -186,15 +191,22 @@ class StreamingSession:
 
     Args:
         predictor: trained models.
+        stream: computes their inputs.
         windows_at_once: windows in one batch of the models.
         intake: checks and converts the arrays; None: they are converted already.
     """
 
-    def __init__(self, predictor: Predictor, windows_at_once: int, intake: Intake | None = None):
-        self.predictor, self._at_once, self._intake = predictor, windows_at_once, intake
+    def __init__(
+        self,
+        predictor: Predictor,
+        stream: FrameStream,
+        windows_at_once: int,
+        intake: Intake | None = None,
+    ):
+        self.predictor, self._stream = predictor, stream
+        self._at_once, self._intake = windows_at_once, intake
         self.decoder = predictor.new_decoder()
         self.spectrogram = Columns()
-        self._stream = FrameStream(predictor.compute, predictor.framing)
         self._frames: np.ndarray | None = None  # inputs of the models from frame `_base` on
         self._base = 0
         self._last: Window | None = None

@@ -18,7 +18,7 @@ from common.simulation.own_recordings import source_digest
 from common.simulation.simulator import SimulationReport, Simulator
 from common.simulation.source_selection import SoundSelection, count_sources
 from seld.dataset import DatasetConfig
-from seld.layouts import EVALUATION_SPLIT, LAYOUTS, Layout
+from seld.layouts import EVALUATION_SPLIT, LAYOUTS, LISTED, Layout
 from seld.layouts import SETS as SET_NAMES
 from seld.simulation import framewise, rendering
 from seld.simulation.plans import RecordingPlan, Slot, name_recordings, plan_annotations, sets_of
@@ -51,6 +51,11 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
     def of_task(cls, task: Any, annotations: Path | None = None) -> "SeldSimulator":
         """Simulates the data of a task: its format and splits; split 0 only in mode eval."""
         layout = task.dataset.published
+        if layout is LISTED:
+            raise ConfigError(
+                "`dataset.layout: list` is for own recordings, which are not simulated. Expected: a"
+                f" layout among {', '.join(LAYOUTS)}, or `simulate_missing_dataset: false`."
+            )
         return cls(
             Path(task.dataset_dir),
             task.simulation,

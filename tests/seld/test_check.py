@@ -1,6 +1,8 @@
 """Findings of the checker on SELD datasets with one fault each."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from common.audio.files import write_wav
 from common.cli.check_dataset import check_dataset, main
 from common.settings.tasks import load_task
+from seld.layouts import LAYOUTS
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 HEADER = "sound_event_recording,start_time,end_time,ele,azi,dist\n"
@@ -154,3 +157,106 @@ def test_the_command_returns_0_or_1_and_writes_its_findings(root, tmp_path, caps
     assert "error: " in capsys.readouterr().out
     assert main(["1", "--set", f"dataset_dir={tmp_path}/nowhere", "--params", str(PARAMS)]) == 1
     assert main(["no-such-task", "--params", str(PARAMS)]) == 2
+
+
+LATER = (
+    "dataset={classes: [a, b], sample_rate_hz: 24000}",
+    "parallel.jobs=1",
+    "pipeline={batch_size: 1, sequence_frames: 5}",
+    "folds=[{name: only, train: [3], validate_on: [4], test: [4], validate_on_test: true}]",
+)
+
+
+def make_starss(root: Path) -> Path:
+    """A recording of 0.6 s in each folder of real recordings, with a moving and a still source."""
+    for number, folder in enumerate(("train-tau", "train-sony", "test-tau", "test-sony")):
+        name = f"fold{3 if number < 2 else 4}_room{number}_mix001"
+        audio = np.random.default_rng(number).uniform(-0.1, 0.1, (14400, 4))
+        write_wav(root / "foa_dev" / f"dev-{folder}" / f"{name}.wav", audio, 24000)
+        labels = root / "metadata_dev" / f"dev-{folder}" / f"{name}.csv"
+        labels.parent.mkdir(parents=True)
+        labels.write_text("0,0,0,10,0\n1,0,0,20,0\n2,0,0,30,0\n2,1,0,-90,0\n5,0,0,30,0\n")
+    return root
+
+
+@pytest.fixture
+def starss(tmp_path) -> Path:
+    return make_starss(tmp_path)
+
+
+def later_report(root: Path, *overrides: str):
+    settings = [*LATER, f"dataset_dir={root}", *overrides]
+    return check_dataset(load_task(PARAMS, "seldnet2022-foa-multi", settings))
+
+
+def later_findings(root: Path, *overrides: str) -> list[tuple[str, str]]:
+    return [(each.level, each.text) for each in later_report(root, *overrides).findings]
+
+
+def test_recordings_of_any_length_and_moving_sources_have_no_finding(starss):
+    report = later_report(starss)
+    assert report.findings == []
+    (events,) = (table for table in report.tables if table.title.startswith("events"))
+    assert events.rows[0] == ["a", "4 / 1 s", "4 / 1 s"]  # twice in each recording
+    assert events.rows[1] == ["b", "2 / 0 s", "2 / 0 s"]
+
+
+def test_folders_of_the_layout_that_are_absent_are_named(starss):
+    for kind in ("foa", "metadata"):
+        shutil.rmtree(starss / f"{kind}_dev" / "dev-test-sony")
+    ((level, text),) = later_findings(starss)
+    assert level == "warning" and "lacks 2 folder(s) of the layout starss2022" in text
+    assert "foa_dev/dev-test-sony, metadata_dev/dev-test-sony" in text
+    for kind in ("foa", "metadata"):
+        shutil.rmtree(starss / f"{kind}_dev" / "dev-test-tau")
+    told = later_findings(starss)
+    assert ("error", "fold 'only' uses split 4, of which there is no recording.") in told
+    assert any("foa_dev/dev-test-tau" in text for _, text in told)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda audio, labels: labels.unlink(), "no .csv file in .*metadata_dev for 1 file"),
+        (lambda audio, labels: audio.unlink(), "no recording in .*foa_dev for 1 file"),
+        (
+            lambda audio, labels: labels.write_text("0,0,0,10,0,150\n"),
+            "format metadata2022 is .* This looks like metadata2023 or metadata2024",
+        ),
+        (
+            lambda audio, labels: write_wav(audio, np.full((9600, 4), 0.1), 16000),
+            "1 file.s. do not have 24000 Hz, as in `dataset.sample_rate_hz`, but 16000",
+        ),
+        (
+            lambda audio, labels: write_wav(audio, np.full((14400, 2), 0.1), 24000),
+            "1 file.s. do not have 4 channels, as in `dataset.channels`, but 2",
+        ),
+    ],
+)
+def test_faults_of_later_years_are_told_with_their_file(starss, change, text):
+    place = Path("dev-train-sony") / "fold3_room1_mix001"
+    change(starss / "foa_dev" / f"{place}.wav", starss / "metadata_dev" / f"{place}.csv")
+    errors = [told for level, told in later_findings(starss) if level == "error"]
+    assert any(re.search(text, told) and place.name in told for told in errors)
+
+
+def test_frames_after_a_recording_are_told(starss):
+    path = starss / "metadata_dev" / "dev-test-tau" / "fold4_room2_mix001.csv"
+    path.write_text(path.read_text() + "90,1,0,10,0\n")
+    ((level, text),) = later_findings(starss)
+    assert level == "warning" and "1 time(s) events were left out:" in text
+    assert "fold4_room2_mix001.csv: 1 entries lie after the recording" in text
+
+
+def test_an_evaluation_set_without_labels_is_accepted(starss):
+    write_wav(starss / "foa_eval" / "mix001.wav", np.full((14400, 4), 0.1), 24000)
+    folds = "folds=[{name: only, train: [3], validate_on: [4], test: [0]}]"
+    report = later_report(starss, folds, "dataset.mode=eval")
+    assert report.findings == []
+    assert report.tables[0].rows[0] == ["split 0", "1", "0", "-"]
+
+
+def test_missing_recordings_of_2022_are_counted_by_split(starss):
+    told = later_findings(starss, f"dataset.classes={list(LAYOUTS['starss2022'].classes)}")
+    assert any("split 3 has 2 recordings, 67 were published" in text for _, text in told)
+    assert any("split 4 has 2 recordings, 54 were published" in text for _, text in told)

@@ -7,6 +7,8 @@ from common.errors import ConfigError, DataError
 from common.settings.tasks import validate
 from seld.dataset import DatasetConfig, find_recordings, read_labels
 from seld.labels import rows_of_events
+from seld.simulation.simulator import SeldSimulator
+from tests.runs import task_of
 
 NAME = "fold3_room21_mix001"
 
@@ -61,6 +63,36 @@ def test_frames_after_the_recording_are_left_out_and_told(tmp_path, caplog):
     events = read_labels(path, DatasetConfig(layout="tau2020"), 0.5, notes)
     assert len(events) == 1
     assert "1 entries lie after the recording" in notes[0]
+
+
+def test_own_recordings_move_in_any_format_of_a_year(tmp_path):
+    write(tmp_path, "hall/walk.wav")
+    path = write(tmp_path, "hall/walk.csv", "0,1,0,10,0,1.5\n1,1,0,12,0,1.52\n1,1,1,90,0,2\n")
+    write(tmp_path, "recordings.csv", "filename,split,overlap\nhall/walk.wav,3,\n")
+    settings = {"layout": "list", "classes": ["kettle", "steps"]}
+    dataset = DatasetConfig(**settings, metadata_format="spatialscaper")
+    (found,) = find_recordings(tmp_path, dataset, "dev")
+    assert (found.name, *found.attributes) == ("hall_walk", 3, None, None)
+    events = read_labels(path, dataset, 0.2)
+    assert sorted(events.azimuth_deg) == [10, 12, 90]
+    np.testing.assert_allclose(sorted(events.distance_m), [1.5, 1.52, 2])
+    with pytest.raises(DataError, match=r"distances in centimetres\. Expected"):
+        read_labels(path, DatasetConfig(**settings), 0.2)
+
+
+def test_own_recordings_need_a_list_and_classes_and_are_not_simulated(tmp_path):
+    dataset = DatasetConfig(layout="list", classes=["kettle"])
+    with pytest.raises(DataError, match=r"There is no list .*recordings\.csv\. Write it"):
+        find_recordings(tmp_path, dataset, "dev")
+    with pytest.raises(ConfigError, match="`classes` must be different names, at least one"):
+        validate(DatasetConfig, {"layout": "list"}, "dataset")
+    with pytest.raises(ConfigError, match="`metadata_format` is for annotations in label frames"):
+        validate(DatasetConfig, {"metadata_format": "metadata2023"}, "dataset")
+    task = task_of(
+        "multi-accdoa-demo", tmp_path, dataset__layout="list", dataset__classes="[kettle]"
+    )
+    with pytest.raises(ConfigError, match="own recordings, which are not simulated"):
+        SeldSimulator.of_task(task)
 
 
 def test_metadata_of_another_year_is_an_error_that_names_it(tmp_path):

@@ -1,6 +1,7 @@
 """Systems of 2020 to 2025 on simulated moving scenes: trained, scored, reported, predicted."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -50,13 +51,22 @@ SYSTEMS = {
         "network.end_activation": "linear",
         "training.augmentation": "foa_axes",
     },
-    "einv2-demo": {**EINV2, "features.n_mels": "16"},
+    # Own recordings: free names and classes, in a list.
+    "einv2-demo": {
+        **EINV2,
+        "features.n_mels": "16",
+        "dataset.layout": "list",
+        "dataset.classes": f"[{', '.join(f'own {number}' for number in range(13))}]",
+        "simulate_missing_dataset": "false",
+    },
 }
+DATASETS = {"multi-accdoa-demo": "scenes", "einv2-demo": "own"}
 
 
 def arguments(folder: Path, task_id: str) -> list[str]:
     folders = {f"{name}_dir": str(folder / name) for name in ("feature", "output")}
-    settings = {**SMALL, **SYSTEMS[task_id], **folders, "dataset_dir": str(folder / "scenes")}
+    settings = {**SMALL, **SYSTEMS[task_id], **folders}
+    settings["dataset_dir"] = str(folder / DATASETS[task_id])
     options = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     return [*options, "--params", str(ROOT / "params.yaml")]
 
@@ -66,7 +76,22 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("years")
     for task_id in SYSTEMS:
         assert main([task_id, "a", *arguments(folder, task_id)]) == 0
+        if task_id == "multi-accdoa-demo":
+            write_own(folder / "scenes", folder / "own")
     return folder
+
+
+def write_own(scenes: Path, own: Path) -> None:
+    """Lists the scenes as own recordings, with other names, next to their annotations."""
+    (own / "at home").mkdir(parents=True)
+    lines = ["filename,split,overlap"]
+    for number, path in enumerate(sorted((scenes / "foa_dev").rglob("*.wav"))):
+        labels = next((scenes / "metadata_dev").rglob(f"{path.stem}.csv"))
+        copy = own / "at home" / f"take {number}.wav"
+        shutil.copyfile(path, copy)
+        shutil.copyfile(labels, copy.with_suffix(".csv"))
+        lines.append(f"at home/{copy.name},{path.stem[4]},")
+    (own / "recordings.csv").write_text("\n".join(lines) + "\n")
 
 
 @pytest.mark.parametrize("task_id", SYSTEMS)
@@ -110,13 +135,19 @@ def test_an_exported_model_is_decoded_as_in_the_test(folder, task_id, tmp_path):
         np.testing.assert_allclose(files.as_written(rows), stored, atol=1e-3, equal_nan=True)
 
 
-def test_the_folder_of_submissions_gives_the_scores_of_the_run(folder, tmp_path):
-    run = folder / "output" / "multi-accdoa-demo_a"
-    places = [str(run / "fold1" / "submissions"), str(folder / "scenes" / "metadata_dev")]
-    options = ["--scorer", "dcase2024", "--splits", "4", "--json", str(tmp_path / "s.json")]
+@pytest.mark.parametrize(
+    ("task_id", "scorer", "reference"),
+    [("multi-accdoa-demo", "dcase2024", "scenes/metadata_dev"), ("einv2-demo", "dcase2023", "own")],
+)
+def test_the_folder_of_submissions_gives_the_scores_of_the_run(
+    folder, tmp_path, task_id, scorer, reference
+):
+    run = folder / "output" / f"{task_id}_a"
+    places = [str(run / "fold1" / "submissions"), str(folder / reference)]
+    options = ["--scorer", scorer, "--splits", "4", "--json", str(tmp_path / "s.json")]
     assert score_years([*places, *options]) == 0
     stored, again = (
-        json.loads((place).read_text())["rows"][0]["scores"]["dcase2024"]
+        json.loads((place).read_text())["rows"][0]["scores"][scorer]
         for place in (run / "scores.json", tmp_path / "s.json")
     )
     assert again["macro"] == pytest.approx(stored["macro"], nan_ok=True)
@@ -133,14 +164,16 @@ def test_submission_files_hold_unit_vectors_and_distances_in_metres(folder):
 @pytest.mark.parametrize("task_id", SYSTEMS)
 def test_a_recording_is_predicted_as_in_the_test(folder, task_id, tmp_path):
     run = folder / "output" / f"{task_id}_a"
-    audio = sorted((folder / "scenes" / "foa_dev").rglob("fold4_*.wav"))[0]
+    submission = sorted((run / "fold1" / "submissions").glob("*.csv"))[0]
+    name = submission.stem.removeprefix("at home_")
+    audio = next((folder / DATASETS[task_id]).rglob(f"{name}.wav"))
     assert predict([str(run), str(audio), "--out", str(tmp_path)]) == 0
     found = json.loads((tmp_path / f"{audio.stem}.json").read_text())
     columns = ["frame", "class", "azimuth_deg", "elevation_deg", "source"]
     columns += ["distance_m"] if "multi" in task_id else []
     assert found["columns"] == columns
     fmt = "submission2024" if "multi" in task_id else "submission2023"
-    submitted = read_rows(run / "fold1" / "submissions" / f"{audio.stem}.csv", fmt, 13)
+    submitted = read_rows(submission, fmt, 13)
     rows = np.array(found["frames"]).reshape(-1, len(columns))
     np.testing.assert_allclose(rows[:, :4], submitted[:, :4], atol=0.011)
     assert all(event["offset"] > event["onset"] for event in found["events"])

@@ -251,3 +251,33 @@ def _with_packages(packages, method):
         return method(self)
 
     return call
+
+
+@pytest.mark.parametrize(
+    ("task_id", "module", "gigabytes"),
+    [
+        ("seldnet2020-foa", "tau2020sse_nigens", "6.9"),
+        ("seldnet2021-foa", "tau2021sse_nigens", "6.9"),
+        ("seldnet2022-foa-multi", "starss2022", "3.5"),
+    ],
+)
+def test_later_datasets_come_from_their_module(monkeypatch, task_id, module, gigabytes):
+    names = ("foa_dev", "metadata_dev")
+    remotes = {
+        name: SimpleNamespace(filename=f"{name}.zip", url=f"http://a/{name}.zip") for name in names
+    }
+    install(monkeypatch, f"soundata.datasets.{module}", REMOTES=remotes)
+    source, *by_hand = sources_of(load(task_id))
+    assert [package.url for package in source.packages] == [
+        "http://a/foa_dev.zip",
+        "http://a/metadata_dev.zip",
+    ]
+    assert f"{source.unpacked_bytes / 1e9:.1f}" == gigabytes and source.fetch is not None
+    assert all(each.fetch is None and "dev-train-synth" in each.remark for each in by_hand)
+    assert len(by_hand) == (task_id == "seldnet2022-foa-multi")
+
+
+@pytest.mark.parametrize("task_id", ["seldnet2023-foa-multi", "seldnet2025-stereo"])
+def test_datasets_that_no_library_offers_are_fetched_by_hand(task_id):
+    source, *_ = sources_of(load(task_id))
+    assert source.fetch is None and "metadata_dev/" in source.remark

@@ -36,10 +36,24 @@ def test_without_a_range_nothing_changes():
 
 def test_blocks_after_the_peak_are_as_of_the_whole():
     features = levels()
-    features[3, 0, :2] = 60.0
+    features[0, 3, :2] = 60.0
     whole, peak = limit_range(features.copy(), 2, 80.0), RunningPeak(80.0)
     blocks = np.concatenate([peak.limit(part, 2) for part in np.split(features.copy(), 10)])
-    np.testing.assert_array_equal(blocks, whole)  # the peak is in the first block
+    np.testing.assert_array_equal(blocks, whole)  # the peak is in the first frame
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("n_blocks", [1, 10, 40])
+def test_each_frame_has_the_peak_up_to_it_in_any_blocks(together, n_blocks):
+    expected, peaks = levels(), [-np.inf, -np.inf]
+    for frame in expected:  # (F, 3)
+        peaks = [max(peaks[c], frame[:, c].max()) for c in range(2)]
+        for c in range(2):
+            floor = (max(peaks) if together else peaks[c]) - np.float32(80)
+            frame[:, c] = [max(level, floor) for level in frame[:, c]]
+    peak = RunningPeak(80.0, together)
+    blocks = [peak.limit(part, 2) for part in np.split(levels(), n_blocks)]
+    np.testing.assert_array_equal(np.concatenate(blocks), expected)
 
 
 def test_a_floor_rises_with_the_peak_so_far():

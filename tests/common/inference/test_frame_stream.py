@@ -21,7 +21,7 @@ SIZES = {"features__n_fft": 512, "dataset__sample_rate_hz": RATE_HZ, "features__
 
 def streamed(compute, framing, audio, block):
     """All frames of audio that comes in blocks, and the audio in front of and beyond them."""
-    stream = FrameStream(compute, framing)
+    stream = FrameStream(lambda part, new: compute(part), framing)
     parts = [stream.feed(audio[start : start + block]) for start in range(0, len(audio), block)]
     parts = [*(part for part in parts if part is not None), stream.finish()]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -81,5 +81,5 @@ def test_features_of_one_channel(kind, frontend, n_samples):
 def test_a_recording_without_audio_has_no_end():
     with pytest.raises(DataError, match="shorter than one sample"):
         FrameStream(
-            lambda audio: {}, Framing(hop=1, longest=1, lead_frames=0, n_frames=int)
+            lambda audio, new: {}, Framing(hop=1, longest=1, lead_frames=0, n_frames=int)
         ).finish()
