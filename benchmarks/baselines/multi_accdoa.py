@@ -54,9 +54,14 @@ def angle_between_deg(first: np.ndarray, second: np.ndarray) -> float:
     return np.arccos(np.clip(cosine, -1, 1)) * 180 / np.pi
 
 
-def are_one(first_on: bool, second_on: bool, first: np.ndarray, second: np.ndarray, unify_deg):
-    """True if both tracks are active and closer than `unify_deg`."""
-    return bool(first_on and second_on and angle_between_deg(first, second) < unify_deg)
+def are_one(
+    active: np.ndarray, tracks: np.ndarray, pair: tuple[int, int], unify_deg: float
+) -> bool:
+    """True if both tracks of a pair, of (3,) and (3, 3), are active and closer than `unify_deg`."""
+    first, second = pair
+    if not (active[first] and active[second]):
+        return False
+    return angle_between_deg(tracks[first], tracks[second]) < unify_deg
 
 
 def decode(outputs: np.ndarray, unify_deg: float) -> dict[int, list[Source]]:
@@ -67,11 +72,7 @@ def decode(outputs: np.ndarray, unify_deg: float) -> dict[int, list[Source]]:
     for frame in range(len(outputs)):
         for klass in range(outputs.shape[-1]):
             active, tracks = on[frame, :, klass], outputs[frame, :, :, klass]
-            joined = [
-                pair
-                for pair in PAIRS
-                if are_one(*(active[n] for n in pair), *(tracks[n] for n in pair), unify_deg)
-            ]
+            joined = [pair for pair in PAIRS if are_one(active, tracks, pair, unify_deg)]
             # two of the pairs hold all three tracks
             members = set().union(*joined) if joined else set()
             for track in range(N_TRACKS):
