@@ -3,9 +3,9 @@
     python -m benchmarks.our_steps
 
 Commands, each answered by one line of JSON: {"do": "load", "task", "overrides", "shape": [B, T or
-null], "precision", "training"}; {"do": "step"}, answered by its seconds; {"do": "memory"}, by the
-peak of the process in MB; {"do": "peak", "size"}, by the operations of a matrix product in a
-second.
+null], "precision", "training"}; {"do": "load_adpit", "arrays"}, by the loss of the arrays of a
+file; {"do": "step"}, by its seconds; {"do": "memory"}, by the peak of the process in MB; {"do":
+"peak", "size"}, by the operations of a matrix product in a second.
 """
 
 import json
@@ -79,15 +79,51 @@ def _training(
         jit_compile=jit_setting(settings.run),
     )
     rng = np.random.default_rng(0)
-    y = {}
-    for output, arrays in stage.targets.items():
-        time = () if len(network.output[output].shape) == 2 else (shape[1] // stage.target_stride,)
-        width = settings.dataset.n_classes * len(arrays)
-        y[output] = keras.ops.convert_to_tensor(
-            rng.integers(0, 2, (shape[0], *time, width)).astype(np.float32)
-        )
+    n_classes = settings.dataset.n_classes
+    if stage.event_targets is None:
+        targets = random_targets(stage, network, n_classes, shape, rng)
+    else:
+        targets = targets_of_events(stage, n_classes, shape, rng)
+    y = {name: keras.ops.convert_to_tensor(each) for name, each in targets.items()}
     x = keras.ops.convert_to_tensor(rng.normal(size=shape).astype(np.float32))
     return partial(model.train_on_batch, x, y)
+
+
+def random_targets(
+    stage: Any, network: Any, n_classes: int, shape: tuple[int, ...], rng: Any
+) -> dict[str, Any]:
+    """Zeros and ones, also in place of angles: (B, K), or (B, T', K times arrays)."""
+    targets = {}
+    for output, arrays in stage.targets.items():
+        time = () if len(network.output[output].shape) == 2 else (shape[1] // stage.target_stride,)
+        width = n_classes * len(arrays)
+        targets[output] = rng.integers(0, 2, (shape[0], *time, width)).astype("float32")
+    return targets
+
+
+def targets_of_events(
+    stage: Any, n_classes: int, shape: tuple[int, ...], rng: Any
+) -> dict[str, Any]:
+    """Targets of random events, two of them at once on average, by output, (B, T', ...)."""
+    import numpy as np
+
+    made, stride, (examples, n_frames) = stage.event_targets, stage.target_stride, shape[:2]
+    duration_s = n_frames * made.feature_hop_s
+    middles = np.arange(n_frames // stride) * stride + stride // 2
+    sequences = []
+    for _ in range(examples):
+        onset_s = np.sort(rng.uniform(0.0, duration_s, 8))
+        columns = [
+            rng.integers(0, n_classes, 8),
+            onset_s,
+            onset_s + duration_s / 4,
+            rng.integers(-180, 180, 8),
+            rng.integers(-40, 41, 8),
+            rng.uniform(1.0, 4.0, 8),
+        ]
+        table = made.table(np.stack(columns, axis=1), n_frames, True)
+        sequences.append(made.make(table, middles))
+    return {name: np.stack([each[name] for each in sequences]) for name in made.shapes}
 
 
 def _prediction(
@@ -97,6 +133,34 @@ def _prediction(
 
     x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     return partial(model.predict_on_batch, x)
+
+
+class Adpit:
+    """ADPIT of the `target` and `output` of a file, and its gradient, on TensorFlow.
+
+    Attributes:
+        run: computes both; returns the loss.
+    """
+
+    def __init__(self, path: str):
+        import numpy as np
+        import tensorflow as tf
+
+        from common.runtime.memory import keep_freed_memory
+        from seld.losses.accdoa import MultiAccdoaError
+
+        keep_freed_memory()  # as training does
+        arrays, loss = np.load(path, allow_pickle=False), MultiAccdoaError()
+        target, output = (tf.constant(arrays[name]) for name in ("target", "output"))
+
+        @tf.function
+        def with_gradient(output: Any) -> tuple[Any, Any]:
+            with tf.GradientTape() as tape:
+                tape.watch(output)
+                value = loss(target, output)
+            return value, tape.gradient(value, output)
+
+        self.run: Callable[[], float] = lambda: float(with_gradient(output)[0])
 
 
 def matrix_peak(size: int, precision: str) -> float:
@@ -115,8 +179,10 @@ def matrix_peak(size: int, precision: str) -> float:
     return 10 * 2 * size**3 / min(wall_s(ten) for _ in range(5))
 
 
-def execute(request: dict[str, Any], steps: Steps | None) -> tuple[dict[str, Any], Steps | None]:
-    """Executes a request; returns the reply, and the loaded network."""
+def execute(
+    request: dict[str, Any], steps: Steps | Adpit | None
+) -> tuple[dict[str, Any], Steps | Adpit | None]:
+    """Executes a request; returns the reply, and the loaded network or loss."""
     if request["do"] == "load":
         steps = Steps(request)
         loaded = {
@@ -125,6 +191,9 @@ def execute(request: dict[str, Any], steps: Steps | None) -> tuple[dict[str, Any
             "operations": steps.operations,
         }
         return loaded, steps
+    if request["do"] == "load_adpit":
+        steps = Adpit(request["arrays"])
+        return {"loss": steps.run()}, steps
     if request["do"] == "memory":
         return {"megabytes": peak_megabytes()}, steps
     if request["do"] == "peak":
@@ -138,7 +207,7 @@ def main() -> None:
     """Serves requests until the input ends; output of libraries is kept out of the replies."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    steps: Steps | None = None
+    steps: Steps | Adpit | None = None
     for line in sys.stdin:
         reply, steps = execute(json.loads(line), steps)
         print(json.dumps(reply), file=replies, flush=True)

@@ -28,8 +28,8 @@ class Size:
         task_id: task of params.yaml with its features, sizes, loss and optimizer.
         examples: of one batch; fewer than published where a step would take a minute on two cores.
         overrides: settings other than the task's, `key=value`.
-        torch: name of the same network in `baselines/torch_models.py`; empty: PyTorch is not
-            measured.
+        torch: name of the same network in `baselines/torch_models.py` or `torch_tracks.py`; empty:
+            PyTorch is not measured.
         amsgrad: True for the AMSGrad variant of Adam.
     """
 
@@ -48,7 +48,11 @@ SEGMENTATION = Size(
     "segmentation, rank pooling", "segmentation", 8, torch="segmentation", amsgrad=False
 )
 SELDNET = Size("SELDnet", "seldnet-foa", 16, torch="seldnet", amsgrad=False)
-COMPARED = (CNN9, CRNN10, SEGMENTATION, SELDNET)
+MULTI_ACCDOA = Size(
+    "multi-ACCDOA of 2023", "seldnet2023-foa-multi", 128, torch="multi_accdoa", amsgrad=False
+)
+EINV2 = Size("EINV2", "einv2", 4, torch="einv2", amsgrad=False)
+COMPARED = (CNN9, CRNN10, SEGMENTATION, SELDNET, MULTI_ACCDOA, EINV2)
 ALONE = (
     Size("CRNN", "crnn", 16),
     Size("CNN5", "cnn5", 8),
@@ -58,7 +62,7 @@ ALONE = (
     Size("segmentation, maximum", "segmentation-gmp", 8),
     Size("segmentation, average", "segmentation-gap", 8),
 )
-QUICK_SHAPE = (1, 32)  # one example, frames that every network can pool
+QUICK_SHAPE = (1, 80)  # one example, frames that every network can pool
 
 
 def request(size: Size, quick: bool, precision: str, training: bool = True) -> dict[str, Any]:

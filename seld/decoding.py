@@ -93,24 +93,26 @@ def decode_multi_accdoa(
     if n_axes == 2:
         xyz = np.concatenate([xyz, np.zeros_like(xyz[..., :1])], axis=-1)
     length = np.linalg.norm(xyz, axis=-1)  # (T', K, N)
-    active = length > threshold
-    group = _groups(xyz, active, unify_deg)  # (T', K, N)
-    member = group[..., None, :] == np.arange(group.shape[-1])[:, None]  # (T', K, group, N)
-    size = member.sum(axis=-1)  # (T', K, group)
+    cells = np.nonzero((length > threshold).any(axis=-1))  # frame and class of n active classes
+    values, xyz, length = values[cells], xyz[cells], length[cells]  # (n, N, ...)
+    group = _groups(xyz, length > threshold, unify_deg)  # (n, N)
+    member = group[:, None] == np.arange(group.shape[-1])[:, None]  # (n, group, N)
+    size = member.sum(axis=-1)  # (n, group)
     # Single tracks first, then joined ones, each in the order of their first track.
     place = np.lexsort((np.broadcast_to(np.arange(size.shape[-1]), size.shape), size > 1), axis=-1)
-    frame, klass, rank = np.nonzero(np.take_along_axis(size, place, axis=-1) > 0)
-    members = member[frame, klass, place[frame, klass, rank]]  # (n, N)
-    own = values[frame, klass]  # (n, N, A)
+    cell, rank = np.nonzero(np.take_along_axis(size, place, axis=-1) > 0)  # of m sources
+    members = member[cell, place[cell, rank]]  # (m, N)
+    own = values[cell]  # (m, N, A)
     others = n_axes + onscreen
     has_distance = values.shape[-1] > others
     if has_distance:
         own[..., n_axes] = np.maximum(own[..., n_axes], 0.0)
-    mean = _mean_of(own, members)  # (n, A)
-    means = _mean_of(xyz[frame, klass], members)
-    score = _mean_of(length[frame, klass][..., None], members)[:, 0]
+    mean = _mean_of(own, members)  # (m, A)
+    means = _mean_of(xyz[cell], members)
+    score = _mean_of(length[cell][..., None], members)[:, 0]
     distance = mean[:, n_axes] if has_distance else None
     screen = own[np.arange(len(own)), _leading(members), -1] if onscreen else None
+    frame, klass = (each[cell] for each in cells)
     return _vectors(frame, klass, means, score, distance, screen)
 
 
@@ -129,19 +131,18 @@ def _leading(members: np.ndarray) -> np.ndarray:
 
 
 def _groups(xyz: np.ndarray, active: np.ndarray, unify_deg: float | None) -> np.ndarray:
-    """First track of the source of each track, (T', K, N); -1 for silent tracks."""
+    """First track of the source of each track, (n, N); -1 for silent tracks."""
     n_tracks = active.shape[-1]
     group = np.where(active, np.arange(n_tracks), n_tracks)
     if unify_deg is not None and n_tracks > 1:
-        frame, klass = np.nonzero(active.sum(axis=-1) > 1)
-        own, vectors = group[frame, klass], xyz[frame, klass].astype(np.float64)
-        apart = cartesian_distance(vectors[:, :, None], vectors[:, None])  # (n, N, N)
-        on = active[frame, klass]
-        similar = (apart < np.deg2rad(unify_deg)) & on[:, :, None] & on[:, None]
-        similar |= np.eye(n_tracks, dtype=bool)
+        first, second = np.triu_indices(n_tracks, 1)
+        vectors = xyz.astype(np.float64)
+        apart = cartesian_distance(vectors[:, first], vectors[:, second])  # (n, pairs)
+        near = (apart < np.deg2rad(unify_deg)) & active[:, first] & active[:, second]
+        similar = np.tile(np.eye(n_tracks, dtype=bool), (len(group), 1, 1))  # (n, N, N)
+        similar[:, first, second] = similar[:, second, first] = near
         for _ in range(n_tracks - 1):  # chains
-            own = np.where(similar, own[:, None], n_tracks).min(axis=-1)
-        group[frame, klass] = own
+            group = np.where(similar, group[:, None], n_tracks).min(axis=-1)
     return np.where(active, group, -1)
 
 

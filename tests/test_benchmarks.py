@@ -5,9 +5,10 @@ import json
 import math
 import re
 
+import numpy as np
 import pytest
 
-from benchmarks import demo_seeds, run, training_steps
+from benchmarks import demo_seeds, our_steps, run, training_steps
 from benchmarks.measure import (
     ROOT,
     Figure,
@@ -17,7 +18,9 @@ from benchmarks.measure import (
     replace_between,
     run_alone,
     short,
+    task,
 )
+from common.training.system import load_system
 
 # Measured in processes of their own, which take long to start: `make soak` runs these.
 LONG = {"inference", "large_stores", "memory", "recordings", "training_steps", "waiting", "windows"}
@@ -131,6 +134,20 @@ def test_each_network_is_one_row_of_the_training_steps():
     header, _, *rows = training_steps.steps_table(figures).splitlines()
     assert header.endswith("| trainable parameters | one step, ms |")
     assert rows == [f"| {name} | 75,497,802 | 12,300 |" for name in ("A, 8 x 640", "B, 16 x 500")]
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [(training_steps.MULTI_ACCDOA, (2, 16, 6, 4, 13)), (training_steps.EINV2, (2, 20, 2, 17))],
+)
+def test_training_steps_learn_from_random_events_where_a_system_does(size, expected, tmp_path):
+    settings = task(size.task_id, tmp_path)
+    stage = load_system(settings.family, settings.system).stages(settings)[0]
+    rng = np.random.default_rng(0)
+    made = our_steps.targets_of_events(stage, settings.dataset.n_classes, (2, 80), rng)
+    (found,) = made.values()
+    assert found.shape == expected and found.dtype == np.float32
+    assert found.any(axis=tuple(range(1, found.ndim))).all()
 
 
 def _finished_run(folder, seed, er):

@@ -3,8 +3,8 @@
     python benchmarks/baselines/torch_steps.py
 
 Commands, each with one line of JSON as reply: {"do": "load", "model", "shape": [B, T, F, C],
-"precision", "training", "amsgrad", "epsilon", "device"}: number of parameters; {"do": "step"}:
-seconds.
+"precision", "training", "amsgrad", "epsilon", "device"}: number of parameters; {"do": "load_adpit",
+"arrays"}: the loss of the arrays of a file; {"do": "step"}: seconds.
 """
 
 import contextlib
@@ -14,9 +14,15 @@ import sys
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch_models  # lies beside this file
+import torch_tracks
 from torch import Tensor, nn
+
+TRACKS = torch_tracks.MODELS
+MODELS = {**torch_models.MODELS, **TRACKS}
+LOSSES: dict[str, Callable] = {**torch_models.LOSSES, **torch_tracks.LOSSES}
 
 
 class Steps:
@@ -30,10 +36,12 @@ class Steps:
             self.precision == "tf32"
         )
         examples, frames, bands, channels = request["shape"]
-        self.model: nn.Module = torch_models.MODELS[request["model"]]().to(self.device)
-        self.loss: Callable = torch_models.LOSSES.get(request["model"], torch_models.tags_loss)
+        name = request["model"]
+        self.model: nn.Module = MODELS[name]().to(self.device)
+        self.loss = LOSSES.get(name, torch_models.tags_loss)
         self.x = torch.randn(examples, channels, frames, bands).to(self.device)
-        shape = torch_models.target_shape(request["model"], examples, frames)
+        own = torch_tracks if name in TRACKS else torch_models
+        shape = own.target_shape(name, examples, frames)
         self.y = torch.randint(0, 2, shape).float().to(self.device)
         self.training = request["training"]
         self.model.train(self.training)
@@ -67,17 +75,41 @@ class Steps:
         return time.perf_counter() - start
 
 
+class Adpit:
+    """ADPIT of the `target` and `output` of a file, and its gradient."""
+
+    def __init__(self, path: str):
+        arrays = np.load(path, allow_pickle=False)
+        self.target, self.output = (torch.tensor(arrays[name]) for name in ("target", "output"))
+
+    def forward_backward(self) -> float:
+        """Computes both; returns the loss."""
+        output = self.output.detach().requires_grad_()
+        loss = torch_tracks.adpit_loss({"accdoa": output}, self.target)
+        loss.backward()
+        return loss.item()
+
+    def step(self) -> float:
+        """Computes both and returns the seconds."""
+        start = time.perf_counter()
+        self.forward_backward()
+        return time.perf_counter() - start
+
+
 def main() -> None:
     """Serves requests until the input ends; output of libraries is kept out of the replies."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    steps: Steps | None = None
+    steps: Steps | Adpit | None = None
     for line in sys.stdin:
         request = json.loads(line)
         if request["do"] == "load":
             steps = None  # lets the memory of the one before go
             steps = Steps(request)
             reply: dict = {"parameters": torch_models.n_parameters(steps.model)}
+        elif request["do"] == "load_adpit":
+            steps = Adpit(request["arrays"])
+            reply = {"loss": steps.forward_backward()}
         elif steps is None:
             raise ValueError(
                 "There is no network to run. Expected: a request to load one before this."
