@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 
 import keras
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from common.errors import ConfigError
 from common.models.attention import MultiHeadAttention, attention_block, transformer_layer
@@ -115,6 +115,11 @@ class NetworkConfig(ConvRecurrentConfig, NormConfig):
     onscreen: bool = Field(
         False, description="One more axis, the probability that the source is on the screen."
     )
+
+    @field_validator("attention", mode="before")
+    @classmethod
+    def _years_may_be_numbers(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) else value
 
     @model_validator(mode="after")
     def _distance_is_not_bounded(self) -> "NetworkConfig":

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -186,6 +186,7 @@ def _watched(base: Path) -> Iterator[None]:
     if not _installed:
         sys.addaudithook(_hook)
         _installed.append(True)
+    _forget_peak()
     counter, root, before_mb = _Counter(), logging.getLogger(), _peak_mb()
     watch = _Watch(tuple(f"{base / name}" for name in (CASE, SCRATCH)), f"{base}{os.sep}")
     root.addHandler(counter)
@@ -233,6 +234,12 @@ def _limited(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def _forget_peak() -> None:
+    """Lets the peak start from the memory of now, or growth below an earlier peak goes unseen."""
+    with suppress(OSError):  # only Linux can
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def _peak_mb() -> float:

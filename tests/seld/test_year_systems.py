@@ -46,6 +46,7 @@ SYSTEMS = {
         **ACCDOA,
         "scoring.scorer": "dcase2024",
         "scoring.intervals": "true",
+        "network.attention": "2023",
         "network.attention_layers": "1",
         "network.distance": "true",
         "network.end_activation": "linear",
