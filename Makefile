@@ -37,11 +37,10 @@ audit: $(STAMP)
 	@.venv-audit/bin/python -m pip --disable-pip-version-check install --quiet --upgrade pip-audit
 	@$(RUN) -m tests.audit_dependencies .venv-audit/bin/pip-audit
 
-# About 45 minutes on two cores: jobs killed 50 times each, 20,000 damaged files, every benchmark in its quick form.
+# About 45 minutes on two cores: jobs killed 50 times each, 20,000 damaged files, and the tests that take longest.
 soak: $(STAMP)
 	$(RUN) -m tests.soak
-	$(RUN) -m benchmarks.run --quick
-	$(RUN) -m benchmarks.gpu --quick
+	$(RUN) -m pytest -m soak
 
 bench: $(STAMP)
 	$(RUN) -m benchmarks.run

@@ -33,9 +33,9 @@ from seld.geometry import FULL_CIRCLE_DEG, AngleGrid
 from seld.labels import event_frames, rows_of_events
 from seld.lengths import seconds_of, sounds_of
 from seld.recording_list import has_list, read_list
-from seld.rows import AZIMUTH, CLASS, DISTANCE, ELEVATION, FRAME, wide_rows
+from seld.rows import AZIMUTH, CLASS, DISTANCE, ELEVATION, FRAME, SOURCE
 from seld.submission import SubmissionFiles, read_submission, submission_files
-from seld.tracking import voices
+from seld.tracking import with_voices
 
 logger = logging.getLogger(__name__)
 Quantity = Literal["azimuth", "elevation", "distance"]
@@ -160,7 +160,7 @@ def recording_figure(
         columns = {name: shown_rows(rows, grid) for name, rows in columns.items()}
         circle = azimuth_limits(grid)
         shown = [replace(s, limits=circle) if s.column == AZIMUTH else s for s in shown]
-    columns = {name: wide_rows(rows) for name, rows in columns.items()}
+    columns = {name: with_voices(rows) for name, rows in columns.items()}
     heights = [1.15, 1.3, *[1] * len(quantities)]
     figure = new_figure(4 + 4.5 * len(columns), 9.5 * sum(heights) / 4.45, title)
     layout = figure.add_gridspec(len(heights), len(columns), height_ratios=heights)
@@ -237,8 +237,11 @@ def features_figure(
 def draw_activity(
     axes: Axes, rows: np.ndarray, classes: Sequence[str], hop_s: float, title: str
 ) -> None:
-    """Draws one bar per event, classes from top to bottom, sources of one below each other."""
-    colours, voice = class_colours(len(classes)), voices(rows)
+    """Draws one bar per event, classes from top to bottom, sources of one below each other.
+
+    The source of a row (n, 7) is its number in the class, see `seld.tracking.with_voices`.
+    """
+    colours, voice = class_colours(len(classes)), rows[:, SOURCE].astype(np.int64)
     n_voices = np.zeros(len(classes), np.int64)
     np.maximum.at(n_voices, rows[:, CLASS].astype(np.int64), voice + 1)
     for number in range(n_voices.max(initial=0)):
@@ -256,9 +259,9 @@ def draw_activity(
 
 def draw_values(axes: Axes, rows: np.ndarray, column: int, n_classes: int, hop_s: float) -> None:
     """Draws one mark per row: the colour is that of the class, its shape that of the source."""
-    colours, voice = class_colours(n_classes)[rows[:, CLASS].astype(np.int64)], voices(rows)
-    for number in range(voice.max(initial=0) + 1):
-        own = voice == number
+    colours = class_colours(n_classes)[rows[:, CLASS].astype(np.int64)]
+    for number in range(_n_voices(rows)):
+        own = rows[:, SOURCE] == number
         times_s, values = (rows[own, FRAME] + 0.5) * hop_s, rows[own, column]
         style: dict[str, Any] = {
             "marker": _marker(number),
@@ -267,6 +270,10 @@ def draw_values(axes: Axes, rows: np.ndarray, column: int, n_classes: int, hop_s
         }
         axes.scatter(times_s, values, c=colours[own], **style)
     tidy(axes)
+
+
+def _n_voices(rows: np.ndarray) -> int:
+    return int(rows[:, SOURCE].max(initial=0.0)) + 1
 
 
 def _marker(voice: int) -> str:
@@ -318,7 +325,7 @@ def _class_legend(figure: Figure, tables: Sequence[np.ndarray], classes: Sequenc
     marks = [
         Line2D([], [], marker="s", linestyle="", color=colours[k], label=classes[k]) for k in used
     ]
-    for number in range(1, 1 + max((voices(rows).max(initial=0) for rows in tables), default=0)):
+    for number in range(1, max(map(_n_voices, tables), default=1)):
         style: dict[str, Any] = {"marker": _marker(number), "linestyle": "", "color": "0.4"}
         marks.append(Line2D([], [], **style, label=f"source {number + 1} of a class"))
     if marks:

@@ -45,11 +45,11 @@ from seld.extraction import open_store, place_of
 from seld.figures import Quantity, azimuth_limits, quantities_of, runs, shown_rows
 from seld.labels import rows_of_events
 from seld.lengths import frames_of_recordings
-from seld.rows import AZIMUTH, CLASS, DISTANCE, ELEVATION, FRAME, wide_rows
+from seld.rows import AZIMUTH, CLASS, DISTANCE, ELEVATION, FRAME, SOURCE
 from seld.score import ScoredRecording
 from seld.scoring import activity_of_rows, scoring_of
 from seld.submission import SUBMISSIONS, submission_files
-from seld.tracking import voices
+from seld.tracking import with_voices
 
 _SOURCES = "Dashed: a second source of the same class at the same time, or a further one."
 # Largest change from frame to frame that is drawn as a movement.
@@ -239,6 +239,7 @@ def timeline(tested: Tested, task: TaskConfig, audio: Mapping[str, Path], remark
     titles = "Spectrogram, first channel", f"Spectrogram of {name}"
     both = tested.reference, tested.scored.estimate
     reference, estimate = (_as_events(rows, dataset.label_hop_s) for rows in both)
+    drawn = [with_voices(shown_rows(rows, dataset.grid)) for rows in both]
     return Timeline(
         name,
         remark,
@@ -248,7 +249,7 @@ def timeline(tested: Tested, task: TaskConfig, audio: Mapping[str, Path], remark
         lanes=lanes(reference, estimate, dataset.classes, duration_s),
         labelled=tested.labelled,
         charts=[
-            _chart(both, quantity, dataset, duration_s)
+            _chart(drawn, quantity, dataset, duration_s)
             for quantity in quantities_of(dataset, task.network)
         ],
         sound=sound,
@@ -275,16 +276,12 @@ def _as_events(rows: np.ndarray, hop_s: float) -> np.ndarray:
 
 
 def _chart(
-    both: tuple[np.ndarray, np.ndarray],
-    quantity: Quantity,
-    dataset: DatasetConfig,
-    duration_s: float,
+    both: Sequence[np.ndarray], quantity: Quantity, dataset: DatasetConfig, duration_s: float
 ) -> Chart:
-    """Draws azimuths, elevations or distances of reference and estimate over time."""
-    shown = [wide_rows(shown_rows(rows, dataset.grid)) for rows in both]
+    """Draws azimuths, elevations or distances of reference and estimate, see `with_voices`."""
     column = {"azimuth": AZIMUTH, "elevation": ELEVATION, "distance": DISTANCE}[quantity]
-    lines = [*_tracks(shown[0], column, dataset, True), *_tracks(shown[1], column, dataset, False)]
-    values = np.concatenate([rows[:, column] for rows in shown])
+    lines = [*_tracks(both[0], column, dataset, True), *_tracks(both[1], column, dataset, False)]
+    values = np.concatenate([rows[:, column] for rows in both])
     highest = float(np.nanmax(np.abs(values), initial=0.0))
     x_limits = 0.0, shown_s(duration_s)
     if quantity == "distance":
@@ -301,11 +298,11 @@ def _tracks(
     rows: np.ndarray, column: int, dataset: DatasetConfig, is_reference: bool
 ) -> list[Line]:
     """Lines of each class, and of its sources at the same time."""
-    colours, voice, lines = colours_of(dataset.n_classes), voices(rows), []
+    colours, lines = colours_of(dataset.n_classes), list[Line]()
     step = _LARGEST_STEP_M if column == DISTANCE else _LARGEST_STEP_DEG
-    places = np.unique(np.column_stack([rows[:, CLASS], voice]), axis=0).astype(int)
+    places = np.unique(rows[:, [CLASS, SOURCE]], axis=0).astype(int)
     for k, number in places.tolist():
-        own = rows[(rows[:, CLASS] == k) & (voice == number)]
+        own = rows[(rows[:, CLASS] == k) & (rows[:, SOURCE] == number)]
         style = "wide" if is_reference else "dashed" if number else "solid"
         frames, values = own[:, FRAME], own[:, column]
         lines.append(track(frames, values, dataset.label_hop_s, colours[k], style, step))

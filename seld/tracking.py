@@ -62,6 +62,13 @@ class SourceTracker:
         return numbers
 
 
+def with_voices(rows: np.ndarray) -> np.ndarray:
+    """Rows (n, 7) whose source is its number among those of its class, see `voices`."""
+    numbered = wide_rows(rows).copy()
+    numbered[:, SOURCE] = voices(rows)
+    return numbered
+
+
 def voices(rows: np.ndarray) -> np.ndarray:
     """Numbers the sources of one class that are there at the same time, to tell them apart.
 

@@ -22,11 +22,14 @@ from benchmarks.measure import (
 )
 from common.training.system import load_system
 
-# Measured in processes of their own, which take long to start: `make soak` runs these.
+# Measured in processes of their own, which take long to start.
 LONG = {"inference", "large_stores", "memory", "recordings", "training_steps", "waiting", "windows"}
 
 
-@pytest.mark.parametrize("name", [name for name in run.NAMES if name not in LONG])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.soak) if name in LONG else name for name in run.NAMES],
+)
 def test_a_quick_benchmark_measures_positive_figures(name, tmp_path):
     benchmark = importlib.import_module(f"benchmarks.{name}")
     results = benchmark.measure(True, tmp_path)

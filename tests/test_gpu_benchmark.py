@@ -4,7 +4,7 @@ import keras
 import pytest
 
 from benchmarks import gpu
-from benchmarks.measure import Timing
+from benchmarks.measure import Figure, Goal, Timing
 from benchmarks.operations import operations
 
 
@@ -46,3 +46,13 @@ def test_a_step_has_its_share_of_peak_and_pytorchs_time():
     ratio = goals["training step of CNN9, average pooling on a GPU, tf32, against PyTorch"]
     assert ratio.value == pytest.approx(0.5) and ratio.verdict == "met"
     assert goals["training step of CRNN10 on a GPU, tf32"].verdict == "not measured: no GPU found"
+
+
+@pytest.mark.soak
+def test_the_minimal_form_runs_on_the_cpu_without_a_goal(monkeypatch, tmp_path):
+    monkeypatch.setattr(gpu, "gpu_names", lambda: "")
+    results = gpu.measure(True, tmp_path)
+    figures = {each.name: each.value for each in results if isinstance(each, Figure)}
+    assert figures["SELDnet, float32: one step"] > 0
+    assert "SELDnet, float32: share of its GRUs" in figures
+    assert all(each.value is None for each in results if isinstance(each, Goal))

@@ -144,9 +144,8 @@ def draw_panel(
         axes.plot(epochs, values, style, color=colour, label=curve.label, linewidth=1.4)
         axes.plot(epochs[-1:], values[-1:], "o", color=colour, markersize=3)
         if curve.name == panel.best and np.isfinite(values).any():
-            sign = -1.0 if panel.highest else 1.0
-            best = int(np.nanargmin(sign * values))
             if best_epoch is None:
+                best = int((np.nanargmax if panel.highest else np.nanargmin)(values))
                 mark_epoch(axes, values, best, f"best {values[best]:.2f}")
             else:  # by another score, perhaps
                 mark_epoch(axes, values, best_epoch - 1, "best epoch")

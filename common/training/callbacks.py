@@ -236,7 +236,6 @@ class ResumeRun(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict | None = None) -> None:
         if self.state.folder is None:
             return
-        self.model.optimizer.build(self.model.trainable_variables)
         restore_variables(self.state.folder / "variables.npz", self._variables())
         for name, memory in self.state.callbacks.items():
             for attribute, value in memory.items():

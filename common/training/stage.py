@@ -182,7 +182,8 @@ def _fit(
         metrics={output: [make()] for output, make in stage.metrics.items()},
         jit_compile=jit_setting(run),
     )
-    # Variables that the first step makes would have its graph built twice.
+    # A state restores its variables, and those that the first step makes would have its graph
+    # built twice.
     model.optimizer.build(model.trainable_variables)
     if state.folder is not None:
         logger.info("%s: resumes after epoch %d.", folder, state.epochs)

@@ -146,6 +146,7 @@ def multi_accdoa_trained(data: Path, run: Run, epochs: int = 5) -> Target:
         "network.n_filters": 4,
         "network.gru_units": "[8]",
         "network.dense_units": "[8]",
+        "network.attention": 2023,
         "network.attention_layers": 1,
         "network.distance": "true",
         "network.end_activation": "linear",

@@ -36,6 +36,11 @@ SYSTEMS = {
     "segmentation": ("segmentation-demo", SEGMENTATION, {"clip", "masks"}),
     "seldnet, audio": ("demo", SELDNET | DEVICE | SHORT_AUDIO, {"sed", "doa"}),
     "two stages, audio": ("two-stage-demo", TWO_STAGE | DEVICE | SHORT_TRANSFORMS, {"sed", "doa"}),
+    "crnn, audio": (
+        "crnn-demo",
+        CRNN | DEVICE | SHORT_AUDIO | {"pipeline__padding": "repeat"},
+        {"clip", "frames"},
+    ),
     "cnn, audio": ("cnn9-demo", CNN | DEVICE | SHORT_AUDIO, {"clip", "frames"}),
     "segmentation, audio": (
         "segmentation-demo",
@@ -43,7 +48,7 @@ SYSTEMS = {
         {"clip", "masks"},
     ),
 }
-RECURRENT = {"seldnet", "crnn", "seldnet, audio", "two stages, audio"}
+RECURRENT = {"seldnet", "crnn", "seldnet, audio", "two stages, audio", "crnn, audio"}
 
 
 def batch_of(system: Ensemble, n: int, frames: int, seed: int) -> np.ndarray:
@@ -55,7 +60,14 @@ def batch_of(system: Ensemble, n: int, frames: int, seed: int) -> np.ndarray:
     return rng.normal(-40, 20, (n, frames, *tail)).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize(
+    "name",
+    # Like the CRNN of features and the CNN of audio: one more of each kind is for the long form.
+    [
+        pytest.param(name, marks=pytest.mark.soak) if name == "crnn, audio" else name
+        for name in SYSTEMS
+    ],
+)
 def test_an_exported_system_predicts_as_keras_for_any_size(tmp_path, name):
     task_id, settings, outputs = SYSTEMS[name]
     trained = untrained_stages(task_of(task_id, tmp_path, **settings))
