@@ -15,6 +15,7 @@ import numpy as np
 from benchmarks.baselines.feeding import seldnet_batches, write_arrays
 from benchmarks.extraction import KINDS, dataset
 from benchmarks.measure import Figure, Goal, Timing, in_turns, run_alone, task, wall_s
+from common.data.augmentation import Augmentation
 from common.data.feature_store import FeatureStore
 from common.data.pipeline import evaluation_stream, train_stream
 from common.data.selection import Selection
@@ -101,7 +102,9 @@ def rates(
     swaps = FEATURE_KINDS[kind].channel_swaps
     rotations = None if swaps is None else foa_transforms(swaps)
     for transforms, name in ((None, "training"), (rotations, "training with rotations")):
-        stream = train_stream(selection, FORMAT, pipeline, seed=0, transforms=transforms)
+        stream = train_stream(
+            selection, FORMAT, pipeline, seed=0, augmentation=Augmentation(transforms=transforms)
+        )
         routes[name] = rate_of(partial(iter, stream), n_batches, size * cut)
     if kind == "magnitude_phase":
         write_baseline(folder, store)

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from common.settings.augmentation import FeatureAugmentation
+from common.settings.augmentation import FeatureAugmentation, MixingSettings
 from common.settings.folds import FoldConfig
 from common.settings.tasks import BaseTask, TrainingConfig
 from seld.dataset import DatasetConfig
@@ -41,6 +41,9 @@ class SeldTraining(TrainingConfig):
     )
     feature_augmentation: FeatureAugmentation = Field(
         default_factory=FeatureAugmentation, description="Shifts of bands, and cutouts."
+    )
+    mixing: MixingSettings = Field(
+        default_factory=MixingSettings, description="Mixtures of training sequences."
     )
     stage_epochs: dict[str, int] = Field(
         {}, description="`epochs` of single stages, by name, e.g. {sed: 20}."
@@ -119,6 +122,11 @@ def _contradictions(task: TaskConfig) -> list[str]:
             f" {features.entry.audio_format}`. Received: {dataset.format}."
         )
     found += _augmentation_problems(training.augmentation, features, dataset)
+    if training.mixing.probability and features.frontend != "device":
+        found.append(
+            "`training.mixing` adds audio: it needs `features.frontend: device`. Received:"
+            f" {features.frontend}."
+        )
     if dataset.format == "foa" and dataset.channels != 4:
         found.append(
             "`dataset.format: foa` has 4 channels. Received: `dataset.channels:"

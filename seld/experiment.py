@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
-from common.data.augmentation import FeatureChanges
+from common.data.augmentation import Augmentation, FeatureChanges
 from common.data.feature_store import FeatureStore
 from common.data.pipeline import evaluation_stream, guard_stream
 from common.data.selection import Selection
@@ -181,10 +181,6 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
         folder: Path,
     ) -> keras.Model:
         task = self.task
-        transforms = self._transforms(stage)
-        changes = FeatureChanges(
-            task.training.feature_augmentation, task.dataset.channels, task.features.entry.has_lags
-        )
         data = stage_data(
             stage,
             Selection.among(stores, fold.train),
@@ -193,7 +189,7 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
             task.pipeline,
             task.seed,
             task.training,
-            ModelInput(self.frontend, self._packed_channels, transforms, changes),
+            ModelInput(self.frontend, self._packed_channels, self._augmentation(stage)),
         )
         earlier = EarlierOutputs(before, lambda: data.sets.current.values())
         n_frames: dict[str, int] = {}
@@ -207,6 +203,19 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
         training = task.training.model_copy(update={"epochs": epochs})
         start = self._start(stage, before)
         return self.train(stage, data, new_scorer, folder, training, start)
+
+    def _augmentation(self, stage: Stage) -> Augmentation:
+        task, mixing = self.task, self.task.training.mixing
+        if mixing.probability and stage.event_targets is None:
+            raise ConfigError(
+                "`training.mixing` adds the events of one recording to another's. Expected: a"
+                " system whose targets are made of events, such as accdoa or einv2. Received:"
+                f" {task.system}. Set `training.mixing.probability: 0`."
+            )
+        changes = FeatureChanges(
+            task.training.feature_augmentation, task.dataset.channels, task.features.entry.has_lags
+        )
+        return Augmentation(mixing, self._transforms(stage), changes)
 
     def _transforms(self, stage: Stage) -> ChannelTransforms | None:
         """Swaps of channels for the training sequences; that the features have them is checked."""

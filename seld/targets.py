@@ -33,6 +33,7 @@ Form = Literal["classwise", "multi", "tracks"]
 Axis = Literal["x", "y", "z", "distance", "onscreen"]
 
 UNKNOWN = -1.0  # activity in frames that losses ignore
+_SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,7 @@ class TargetForm:
             float32 (T', slots, 1 + axes, K).
         """
         targets = np.zeros((len(label_frames), *self.shape), np.float32)
-        begin, end = (
-            np.searchsorted(table.frame, label_frames, side) for side in ("left", "right")
-        )
+        begin, end = (np.searchsorted(table.frame, label_frames, side) for side in _SIDES)
         place, row = spans(begin, end)
         kept = table.slot[row] >= 0
         place, row = place[kept], row[kept]
@@ -188,6 +187,29 @@ def assign_tracks(rows: np.ndarray, n_tracks: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class RecordingTable:
+    """Sources of a recording.
+
+    Attributes:
+        rows: (n, 7), see `seld.rows`, sorted by frame.
+        slots: places of the rows in the targets.
+        n_frames: label frames; 0 without labels.
+    """
+
+    rows: np.ndarray
+    slots: SlotTable
+    n_frames: int
+
+    def rows_at(self, frames: np.ndarray) -> np.ndarray:
+        """Rows in label frames (T',), ascending, with their place among these as frame."""
+        begin, end = (np.searchsorted(self.rows[:, FRAME], frames, side) for side in _SIDES)
+        place, row = spans(begin, end)
+        rows = self.rows[row]
+        rows[:, FRAME] = place
+        return rows
+
+
+@dataclass(frozen=True)
 class SeldTargets:
     """Targets of a SELD network, by output, made while batches are read.
 
@@ -235,23 +257,61 @@ class SeldTargets:
             return {"tracks": (-1, self.form.n_classes)}
         return {name: (-2, 1) for name in self.shapes if name != self.activity}
 
-    def table(self, events: np.ndarray, frames: int, labelled: bool) -> tuple[SlotTable, int]:
-        """Slots of a recording, and its label frames, 0 without labels."""
+    def table(self, events: np.ndarray, frames: int, labelled: bool) -> "RecordingTable":
+        """Rows and slots of a recording, and its label frames, 0 without labels."""
         hop_ratio = self.feature_hop_s / self.label_hop_s
         n_frames = int(np.ceil(frames * hop_ratio - 1e-6)) if labelled else 0
         of_recording = Events.from_array(events)
         rows = rows_of_events(of_recording, n_frames, self.label_hop_s, self.rule)
-        return self.form.table(rows), n_frames
+        rows = rows[np.argsort(rows[:, FRAME], kind="stable")]
+        return RecordingTable(rows, self.form.table(rows), n_frames)
 
-    def n_lost(self, table: tuple[SlotTable, int]) -> int:
+    def n_lost(self, table: "RecordingTable") -> int:
         """Sources in label frames for which the targets have no place."""
-        return table[0].n_lost
+        return table.slots.n_lost
 
-    def make(self, table: tuple[SlotTable, int], middles: np.ndarray) -> dict[str, np.ndarray]:
+    def make(self, table: "RecordingTable", middles: np.ndarray) -> dict[str, np.ndarray]:
         """Targets by output, float32 (T', ...), at feature frames in the middle of outputs."""
-        slots, n_frames = table
-        label_frames = np.floor(middles * self.feature_hop_s / self.label_hop_s + 1e-6).astype(int)
-        filled = self.form.fill(slots, label_frames, n_frames)  # (T', slots, 1 + axes, K)
+        filled = self.form.fill(table.slots, self._label_frames(middles), table.n_frames)
+        return self._by_output(filled)
+
+    def mixed(
+        self,
+        tables: tuple["RecordingTable", "RecordingTable"],
+        middles: np.ndarray,
+        others: np.ndarray,
+        max_sources: int,
+    ) -> dict[str, np.ndarray] | None:
+        """Targets of two recordings that sound at once.
+
+        Args:
+            tables: of both; frames outside the first are unknown, outside the second silent.
+            middles: int (T',), feature frames of the first in the middle of outputs.
+            others: int (T',), those of the second, which sound at the same times.
+            max_sources: most sources at once.
+
+        Returns:
+            As `make`; None if a frame has more than `max_sources`, if a source has no place in the
+            targets, or if the second has no labels.
+        """
+        first, second = tables
+        if second.n_frames == 0:
+            return None
+        frames = self._label_frames(middles)
+        parts = [first.rows_at(frames), second.rows_at(self._label_frames(others))]
+        parts[1][:, SOURCE] += 1 + np.nan_to_num(parts[0][:, SOURCE]).max(initial=0.0)
+        rows = np.concatenate(parts)
+        slots = self.form.table(rows)
+        if slots.n_lost or np.bincount(slots.frame).max(initial=0) > max_sources:
+            return None
+        n_known = int(np.sum(frames < first.n_frames))
+        return self._by_output(self.form.fill(slots, np.arange(len(frames)), n_known))
+
+    def _label_frames(self, middles: np.ndarray) -> np.ndarray:
+        return np.floor(middles * self.feature_hop_s / self.label_hop_s + 1e-6).astype(int)
+
+    def _by_output(self, filled: np.ndarray) -> dict[str, np.ndarray]:
+        """Targets by output of those in slots (T', slots, 1 + axes, K)."""
         if self.form.form == "tracks":
             vectors = np.where(filled[:, :, :1] > 0, filled[:, :, 1:], 0.0).sum(axis=-1)
             return {"tracks": np.concatenate([filled[:, :, 0], vectors], axis=-1)}

@@ -1,4 +1,4 @@
-"""Augmentation of training batches: rotations and reflections, shifts of bands, and cutouts.
+"""Augmentation of training batches: mixtures, rotations and reflections, shifts and cutouts.
 
 All draws are stateless and depend only on the seed, the number of the pass and that of the batch.
 """
@@ -8,14 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.data.cutter import INSIDE, SequenceCutter, draw_key
+from common.data.made_targets import Pairs
 from common.data.sequences import ACTIVITY, FEATURES, SequenceFormat
 from common.data.shard_source import Tensors
 from common.data.tfrecord import tf
 from common.features.channel_transforms import ChannelTransforms, reversed_bands
 from common.runtime.multi_host import SINGLE, World
-from common.settings.augmentation import FeatureAugmentation
+from common.settings.augmentation import FeatureAugmentation, MixingSettings
 
 _SMALLEST_AREA = 0.02  # share of a sequence, as published for SALSA
+_OF_MIXTURES = 0  # draws of a batch; those of other changes are numbered from 1 on
 _LONGEST_SIDE = 0.3  # ratio of the shorter side of a rectangle to the longer one
 
 
@@ -34,6 +36,67 @@ class FeatureChanges:
     has_lags: bool = False
 
 
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of training batches, in the order in which they are applied.
+
+    Attributes:
+        mixing: sequences that others are added to; None: none.
+        transforms: rotations and reflections, one of which is drawn for each sequence.
+        changes: shifts of bands and cutouts.
+    """
+
+    mixing: MixingSettings | None = None
+    transforms: ChannelTransforms | None = None
+    changes: FeatureChanges | None = None
+
+
+class Mixer:
+    """Adds another sequence of the batch to some: the one a number of rows before it, drawn."""
+
+    def __init__(self, mixing: MixingSettings, seed: int, world: World) -> None:
+        self.mixing, self._seed, self._world = mixing, seed, world
+
+    def pairs(
+        self, number: tf.Tensor, index: tf.Tensor, recordings: tf.Tensor, starts: tf.Tensor
+    ) -> Pairs:
+        """Draws what may be mixed in batch `index` of pass `number`; a process gets its rows.
+
+        Args:
+            number: of the pass.
+            index: of the batch in it.
+            recordings: int32 (B,), of the sequences of the joint batch.
+            starts: int32 (B,), their first frames.
+        """
+        n = tf.shape(starts)[0]
+        fold_in = tf.random.experimental.stateless_fold_in
+        key = fold_in(draw_key(-1 - self._seed, number, index), _OF_MIXTURES)
+        spread = tf.cast(n - 1, tf.float32) * tf.random.stateless_uniform([], fold_in(key, 0))
+        shift = 1 + tf.minimum(tf.cast(spread, tf.int32), tf.maximum(n - 2, 0))
+        drawn = tf.random.stateless_uniform(tf.shape(starts), fold_in(key, 1))
+        wanted = (drawn < self.mixing.probability) & (n > 1)
+        others = tf.roll(recordings, shift, axis=0), tf.roll(starts, shift, axis=0)
+        joint = Pairs(recordings, starts, *others, wanted)
+        return joint if self._world.size == 1 else Pairs(*map(self._world.part_of, joint))
+
+
+def add_audio(audio: tf.Tensor, others: tf.Tensor, is_mixed: tf.Tensor) -> tf.Tensor:
+    """Adds audio to some sequences; a sum beyond full scale is made as loud as that.
+
+    Args:
+        audio: int16 (B, S, C).
+        others: int16 (B, S, C).
+        is_mixed: bool (B,), where the other one is added.
+
+    Returns:
+        int16 (B, S, C).
+    """
+    total = tf.cast(audio, tf.float32) + tf.cast(others, tf.float32)
+    peak = tf.reduce_max(tf.abs(total), axis=(1, 2), keepdims=True)
+    total *= tf.minimum(1.0, audio.dtype.max / tf.maximum(peak, 1.0))
+    return tf.where(is_mixed[:, None, None], tf.cast(tf.round(total), audio.dtype), audio)
+
+
 class BatchFinisher:
     """Turns cut arrays into the batches of a model: transformed features and targets."""
 
@@ -41,12 +104,12 @@ class BatchFinisher:
         self,
         cutter: SequenceCutter,
         sequence_format: SequenceFormat,
-        transforms: ChannelTransforms | None,
+        augmentation: Augmentation,
         seed: int,
         world: World,
-        changes: FeatureChanges | None = None,
     ) -> None:
-        self.cutter, self.transforms, self.seed, self.world = cutter, transforms, seed, world
+        self.cutter, self.seed, self.world = cutter, seed, world
+        self.transforms, changes = augmentation.transforms, augmentation.changes
         self.interleaved_channels = sequence_format.interleaved_channels
         self.changes = changes if changes is not None and changes.settings.is_used else None
 

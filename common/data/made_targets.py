@@ -2,6 +2,7 @@
 
 import logging
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,24 @@ from common.data.shard_source import KNOWN, ShardSource, Tensors
 from common.data.tfrecord import tf
 
 logger = logging.getLogger(__name__)
+
+
+class Pairs(NamedTuple):
+    """Sequences of a batch, and others of which some are added to them.
+
+    Attributes:
+        recordings: int32 (B,), number of the recording of each sequence.
+        starts: int32 (B,), first frame of each.
+        others: int32 (B,), recordings of those that may be added.
+        other_starts: int32 (B,), their first frames.
+        wanted: bool (B,), whether it shall be added.
+    """
+
+    recordings: tf.Tensor
+    starts: tf.Tensor
+    others: tf.Tensor
+    other_starts: tf.Tensor
+    wanted: tf.Tensor
 
 
 class MadeTargets:
@@ -47,25 +66,47 @@ class MadeTargets:
             recordings: int32 (B,), number of the recording of each sequence.
             starts: int32 (B,), first frame of each.
         """
-        if self._maker is None:
-            return {}
-        made = tf.numpy_function(
-            self._make, [recordings, starts], [tf.float32] * len(self._maker.shapes), stateful=False
-        )
-        n_outputs = self._cutter.middles(np.zeros(1, int)).shape[1]
-        return {
-            name: tf.ensure_shape(target, [recordings.shape[0], n_outputs, *shape])
-            for (name, shape), target in zip(self._maker.shapes.items(), made, strict=True)
-        }
+        alone = Pairs(recordings, starts, recordings, starts, tf.zeros_like(starts, tf.bool))
+        return self.mixed(alone, 1)[0]
 
-    def _make(self, recordings: np.ndarray, starts: np.ndarray) -> list[np.ndarray]:
-        maker, tables = self._maker, self._tables
+    def mixed(self, pairs: Pairs, max_sources: int) -> tuple[Tensors, tf.Tensor]:
+        """Targets of mixtures.
+
+        Args:
+            pairs: what is mixed.
+            max_sources: most sources at once in a mixture.
+
+        Returns:
+            As of a call, and bool (B,), whether the other sequence is added: not where too many
+            sources would sound at once.
+        """
+        if self._maker is None:
+            return {}, tf.zeros_like(pairs.wanted)
+        shapes = self._maker.shapes
+        types = [*[tf.float32] * len(shapes), tf.bool]
+        make = partial(self._make, max_sources)
+        *made, is_mixed = tf.numpy_function(make, list(pairs), types, stateful=False)
+        size, n_outputs = pairs.starts.shape[0], self._cutter.middles(np.zeros(1, int)).shape[1]
+        targets = {
+            name: tf.ensure_shape(target, [size, n_outputs, *shape])
+            for (name, shape), target in zip(shapes.items(), made, strict=True)
+        }
+        return targets, tf.ensure_shape(is_mixed, [size])
+
+    def _make(self, max_sources: int, *given: np.ndarray) -> list[np.ndarray]:
+        maker, pairs = self._maker, Pairs(*given)
         if maker is None:
             return []
-        middles = self._cutter.middles(starts)
-        each = zip(recordings.tolist(), middles, strict=True)
-        made = [maker.make(tables[recording], own) for recording, own in each]
-        return [np.stack([one[name] for one in made]) for name in maker.shapes]
+        own, added = map(self._cutter.middles, (pairs.starts, pairs.other_starts))  # (B, T')
+        made, is_mixed = [], np.zeros(len(own), bool)
+        for row, (first, second) in enumerate(zip(pairs.recordings, pairs.others, strict=True)):
+            both = None
+            if pairs.wanted[row]:
+                tables = self._tables[first], self._tables[second]
+                both = maker.mixed(tables, own[row], added[row], max_sources)
+            is_mixed[row] = both is not None
+            made.append(both or maker.make(self._tables[first], own[row]))
+        return [*(np.stack([one[name] for one in made]) for name in maker.shapes), is_mixed]
 
 
 def made_for_recording(

@@ -26,9 +26,9 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.augmentation import BatchFinisher, FeatureChanges, interleave
+from common.data.augmentation import Augmentation, BatchFinisher, Mixer, add_audio, interleave
 from common.data.cutter import INSIDE, SequenceCutter
-from common.data.made_targets import MadeTargets, made_for_recording
+from common.data.made_targets import MadeTargets, Pairs, made_for_recording
 from common.data.passes import Batching, BufferedPasses, Passes, shuffled_passes, with_checksums
 from common.data.selection import Selection
 from common.data.sequences import ACTIVITY, EVENTS, FEATURES, LABELLED, SequenceFormat
@@ -36,8 +36,9 @@ from common.data.shard_index import FrameReader, Records
 from common.data.shard_source import MISMATCH, NO_FRAMES, ShardSource, Tensors, mismatch, streamed
 from common.data.tfrecord import damaged_shard, find_damaged, tf
 from common.errors import DataError
-from common.features.channel_transforms import ChannelTransforms
+from common.features.frontend import AUDIO
 from common.runtime.multi_host import SINGLE, World
+from common.settings.augmentation import MixingSettings
 from common.settings.pipeline import PipelineConfig
 
 logger = logging.getLogger(__name__)
@@ -57,9 +58,8 @@ def train_stream(
     *,
     seed: int,
     first_pass: int = 0,
-    transforms: ChannelTransforms | None = None,
+    augmentation: Augmentation | None = None,
     world: World = SINGLE,
-    changes: FeatureChanges | None = None,
 ) -> tf.data.Dataset:
     """Streams shuffled batches endlessly, pass after pass.
 
@@ -72,9 +72,8 @@ def train_stream(
         pipeline: sizes of sequences and batches, and the order.
         seed: decides on all random choices, together with the number of the pass.
         first_pass: number of the first pass.
-        transforms: rotations and reflections, one of which is drawn for each sequence.
+        augmentation: random changes; None: none.
         world: rank among processes that train together.
-        changes: shifts of bands and cutouts, drawn for each sequence after the transforms.
 
     Returns:
         Endless dataset of features (B, T, F, C), or audio (B, (T + context_frames) * hop, C), and
@@ -84,7 +83,8 @@ def train_stream(
     Raises:
         DataError: no shards or names, recordings that do not fill one batch, or with `cache` a
             damaged shard.
-        ValueError: see `SequenceCutter`; or `last_batch` "keep" for several processes.
+        ValueError: see `SequenceCutter`; `last_batch` "keep" for several processes; or mixtures of
+            stored features, or of stored targets.
     """
     if world.size > 1 and pipeline.last_batch == "keep":
         raise ValueError(
@@ -93,24 +93,52 @@ def train_stream(
         )
     cutter = SequenceCutter(selection.schema, sequence_format, pipeline)
     source = ShardSource(selection, sequence_format.context_frames, world)
-    finish = BatchFinisher(cutter, sequence_format, transforms, seed, world, changes)
+    augmentation = augmentation or Augmentation()
+    mixer = _mixer(augmentation.mixing, cutter, seed, world)
+    finish = BatchFinisher(cutter, sequence_format, augmentation, seed, world)
     if pipeline.cache and _fits_in_memory(source.paths):
-        one_pass, read = _cached_passes(source, cutter, pipeline, seed)
+        one_pass, read, made = _cached_passes(source, cutter, pipeline, seed)
     else:
-        one_pass, read = _streamed_passes(source, cutter, pipeline, seed, first_pass)
+        one_pass, read, made = _streamed_passes(source, cutter, pipeline, seed, first_pass)
+
+    def batch(number: tf.Tensor, index: tf.Tensor, *positions: tf.Tensor) -> tuple:
+        arrays = read(*positions[:2])
+        if mixer is None:
+            return finish(arrays | made(*positions), number, index)
+        pairs = Pairs(*positions)
+        targets, is_mixed = made.mixed(pairs, mixer.mixing.max_sources)
+        others = read(pairs.others, pairs.other_starts)[FEATURES]
+        arrays[FEATURES] = add_audio(arrays[FEATURES], others, is_mixed)
+        return finish(arrays | targets, number, index)
+
     passes = tf.data.Dataset.counter(start=first_pass)
     # Reading is not part of a pass: the next one is read while the last batches are used.
-    batches = passes.flat_map(partial(_numbered, one_pass, world)).map(
-        lambda number, index, *positions: finish(read(*positions), number, index),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
+    batches = passes.flat_map(partial(_numbered, one_pass, world, mixer))
+    batches = batches.map(batch, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.with_options(_options()).prefetch(_PREFETCHED)
 
 
-def _numbered(one_pass: Passes, world: World, number: tf.Tensor) -> tf.data.Dataset:
+def _mixer(
+    mixing: MixingSettings | None, cutter: SequenceCutter, seed: int, world: World
+) -> Mixer | None:
+    if mixing is None or not mixing.probability:
+        return None
+    if cutter.input_name != AUDIO or cutter.event_targets is None:
+        raise ValueError(
+            "Only audio can be mixed, with targets that are made of events. Received:"
+            f" {cutter.input_name}, {sorted(cutter.labels)}."
+        )
+    return Mixer(mixing, seed, world)
+
+
+def _numbered(
+    one_pass: Passes, world: World, mixer: Mixer | None, number: tf.Tensor
+) -> tf.data.Dataset:
     """Adds the numbers of pass and batch to the positions, of which this process gets its rows."""
 
     def part_of(index: tf.Tensor, positions: Sequence[tf.Tensor]) -> tuple[tf.Tensor, ...]:
+        if mixer is not None:
+            return number, index, *mixer.pairs(number, index, *positions)
         own = positions if world.size == 1 else map(world.part_of, positions)
         return number, index, *own
 
@@ -205,26 +233,22 @@ def _streamed_passes(
     pipeline: PipelineConfig,
     seed: int,
     first_pass: int,
-) -> tuple[Passes, Read]:
+) -> tuple[Passes, Read, MadeTargets]:
     """Passes whose sequences are read from the shards, with the checksums of these."""
     sides = source.find(cutter.names)
     known, frames = _known_and_frames(source, cutter, sides)
     made = MadeTargets(cutter, source, known, frames)
-    read = _reader(cutter, sides, known, frames, made)
+    read = _reader(cutter, sides, known, frames)
     if pipeline.shuffle_buffer_mb is not None:
         own = (source, cutter, sides[0], frames, pipeline, seed, first_pass)
-        return BufferedPasses(*own), read
+        return BufferedPasses(*own), read, made
     batching = Batching.of(cutter, frames, pipeline)
     passes = shuffled_passes(cutter, frames, batching, seed)
-    return with_checksums(passes, source, batching, first_pass), read
+    return with_checksums(passes, source, batching, first_pass), read, made
 
 
 def _reader(
-    cutter: SequenceCutter,
-    sides: Sequence[Records],
-    known: np.ndarray,
-    frames: np.ndarray,
-    made: MadeTargets,
+    cutter: SequenceCutter, sides: Sequence[Records], known: np.ndarray, frames: np.ndarray
 ) -> Read:
     """Reads the sequences of a batch from their shards."""
     arrays = {name: side for side in sides for name in side.offsets}
@@ -247,7 +271,7 @@ def _reader(
         batch[FEATURES] = cutter.padded(batch.pop(cutter.input_name), wanted < ends + context)
         batch[INSIDE] = within & tf.gather(known_of, recordings)[:, None]
         batch |= {name: tf.gather(array, recordings) for name, array in whole.items()}
-        return batch | made(recordings, starts)
+        return batch
 
     return read
 
@@ -270,7 +294,7 @@ def _known_and_frames(
 
 def _cached_passes(
     source: ShardSource, cutter: SequenceCutter, pipeline: PipelineConfig, seed: int
-) -> tuple[Passes, Read]:
+) -> tuple[Passes, Read, MadeTargets]:
     """Passes over features held in memory: sequences are taken with one copy."""
     arrays, whole, frames = _load(source, cutter)  # arrays (N, ...): recordings joined in time
     features, context = arrays.pop(FEATURES), cutter.context_frames
@@ -295,10 +319,10 @@ def _cached_passes(
         taken = tf.gather(features, rows(wanted, pieces_of, ends + context))
         batch[FEATURES] = cutter.padded(taken, wanted < ends[:, None] + context)
         batch |= {name: tf.gather(array, recordings) for name, array in whole.items()}
-        return batch | made(recordings, begin)
+        return batch
 
     batching = Batching.of(cutter, frames, pipeline)
-    return shuffled_passes(cutter, frames, batching, seed), read
+    return shuffled_passes(cutter, frames, batching, seed), read, made
 
 
 def _load(source: ShardSource, cutter: SequenceCutter) -> tuple[Tensors, Tensors, np.ndarray]:

@@ -37,6 +37,12 @@ class EventTargets(Protocol):
     # Targets by output, float32 (T', ...), at the feature frames in the middle of output frames.
     def make(self, table: Any, middles: np.ndarray) -> dict[str, np.ndarray]: ...
 
+    # Targets of the events at `middles` of a table together with those at `others` of another one;
+    # None if more than `max_sources` sound at once, or one has no place.
+    def mixed(
+        self, tables: tuple[Any, Any], middles: np.ndarray, others: np.ndarray, max_sources: int
+    ) -> dict[str, np.ndarray] | None: ...
+
 
 @dataclass(frozen=True)
 class SequenceFormat:

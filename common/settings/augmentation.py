@@ -1,4 +1,4 @@
-"""Settings of the augmentation of features: shifts along frequency, and areas cut out."""
+"""Settings of augmentation: shifts along frequency, areas cut out, and recordings mixed."""
 
 from typing import Literal
 
@@ -65,3 +65,21 @@ class FeatureAugmentation(Section):
         """True if some sequences change."""
         shifts = self.max_shift_bands > 0 and self.shift_probability > 0
         return shifts or self.cutout_probability > 0
+
+
+class MixingSettings(Section):
+    """Mixtures of two training sequences as one more sequence; none by default."""
+
+    probability: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the sequences to which another one of the batch is added, sound and"
+        " labels. Needs `features.frontend: device`, which has the audio of each batch.",
+    )
+    max_sources: int = Field(
+        3,
+        ge=1,
+        description="Most sources at once in a mixture; what would exceed it, or has a source that"
+        " the targets cannot hold, stays unmixed.",
+    )

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from common.data.augmentation import FeatureChanges
+from common.data.augmentation import Augmentation
 from common.data.pipeline import evaluation_stream, train_stream
 from common.data.selection import Selection
 from common.data.sequences import SequenceFormat, batches_per_pass
-from common.features.channel_transforms import ChannelTransforms
 from common.features.frontend import Frontend, context_frames
 from common.runtime.distribution import n_sharing
 from common.runtime.multi_host import world
@@ -31,14 +30,12 @@ class ModelInput:
         frontend: features that the model computes from audio; None: it takes stored features.
         interleaved_channels: order the channels as the published SELDnet did, see
             `common.data.sequences.SequenceFormat`; a frontend does it by itself.
-        transforms: augmentation of the training sequences, one row of it drawn for each.
-        changes: shifts of bands and cutouts of the training sequences.
+        augmentation: random changes of the training sequences; None: none.
     """
 
     frontend: Frontend | None = None
     interleaved_channels: bool | int = False
-    transforms: ChannelTransforms | None = None
-    changes: FeatureChanges | None = None
+    augmentation: Augmentation | None = None
 
     def sequence_format(self, stage: Stage, padding: np.ndarray | None = None) -> SequenceFormat:
         """Arrays for the model of a stage; `padding`: features (F, C) outside a recording."""
@@ -87,8 +84,7 @@ def stage_data(
             _shared(pipeline),  # inside: the devices are those of the training
             seed=seed,
             first_pass=trained // n_batches,
-            transforms=inputs.transforms,
-            changes=inputs.changes,
+            augmentation=inputs.augmentation,
             world=world(),
         )
         return stream.skip(trained % n_batches)

@@ -5,7 +5,7 @@ import pytest
 
 from seld.dataset import events_of_rows
 from seld.labels import rows_of_events
-from seld.rows import CLASS, FRAME, make_rows
+from seld.rows import CLASS, FRAME, SOURCE, make_rows
 from seld.targets import SeldTargets, TargetForm, assign_tracks
 
 
@@ -107,3 +107,40 @@ def test_sources_without_a_place_are_counted_over_recordings():
     made = SeldTargets(form, 0.1, 0.02)
     lost = sum(made.n_lost(made.table(each, 150, True)) for each in (events, events))
     assert lost == 2 * form.table(rows).n_lost > 0
+
+
+@pytest.mark.parametrize("form", ["classwise", "multi", "tracks"])
+def test_targets_of_a_mixture_are_those_of_the_sources_of_both(form):
+    made = SeldTargets(TargetForm(form, 6, n_tracks=4), 0.1, 0.02)
+    first, second = (some_rows(seed, most=2) for seed in (1, 2))
+    first[:, CLASS] += 3  # no source loses its place in the class-wise form ...
+    second = second[np.unique(second[:, :2], axis=0, return_index=True)[1]]
+    first = first[np.unique(first[:, :2], axis=0, return_index=True)[1]]
+    tables = tuple(
+        made.table(events_of_rows(rows, 0.1).to_array(8), 150, True) for rows in (first, second)
+    )
+    frames, shift = np.arange(4, 20), 7
+    mixed = made.mixed(tables, 5 * frames + 2, 5 * (frames + shift) + 2, 4)
+    moved = second[np.isin(second[:, FRAME], frames + shift)]
+    moved[:, FRAME] -= shift
+    moved[:, SOURCE] += 100
+    joint = np.concatenate([first[np.isin(first[:, FRAME], frames)], moved])
+    joint = joint[np.argsort(joint[:, FRAME], kind="stable")]
+    joint[:, FRAME] -= frames[0]
+    table = made.table(events_of_rows(joint, 0.1).to_array(8), 80, True)
+    expected = made.make(table, 5 * np.arange(16) + 2)
+    for name, target in expected.items():
+        np.testing.assert_allclose(mixed[name], target, atol=1e-6)
+    assert made.mixed(tables, 5 * frames + 2, 5 * (frames + shift) + 2, 2) is None
+
+
+def test_a_mixture_is_refused_where_a_source_has_no_place_or_there_are_no_labels():
+    made = SeldTargets(TargetForm("classwise", 2), 0.1, 0.1)
+    rows = make_rows(np.arange(5), np.zeros(5), np.zeros(5))
+    events = events_of_rows(rows, 0.1).to_array(8)
+    table, unlabelled = (made.table(events, 10, labelled) for labelled in (True, False))
+    frames = np.arange(10)
+    assert made.mixed((table, table), frames, frames, 3) is None
+    assert made.mixed((table, unlabelled), frames, frames, 3) is None
+    beyond = made.mixed((table, table), frames, frames + 5, 3)  # silence is added
+    np.testing.assert_array_equal(beyond["accdoa"], made.make(table, frames)["accdoa"])

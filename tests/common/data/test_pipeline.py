@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common.data.augmentation import transform_angles, transform_features
+from common.data.augmentation import Augmentation, transform_angles, transform_features
 from common.data.pipeline import evaluation_stream, guard_stream, train_stream
 from common.data.selection import Selection
 from common.data.sequences import SequenceFormat, batches_per_pass
@@ -74,18 +74,19 @@ def pipeline(**options):
 
 def stream(shards, route="streamed", **options):
     """The stream of one route; options are of `SequenceFormat`, `train_stream` or `pipeline`."""
+    augmentation = Augmentation(transforms=options.pop("transforms", None))
     formats, arguments = (
         {key: options.pop(key) for key in keys if key in options}
         for keys in (
             ("targets", "target_stride", "interleaved_channels"),
-            ("seed", "first_pass", "transforms", "world"),
+            ("seed", "first_pass", "world"),
         )
     )
     return train_stream(
         Selection.of_shards(shards, SCHEMA),
         SequenceFormat(**{"targets": TARGETS} | formats),
         pipeline(**ROUTES[route] | options),
-        **{"seed": 3} | arguments,
+        **{"seed": 3, "augmentation": augmentation} | arguments,
     )
 
 
