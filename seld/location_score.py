@@ -23,7 +23,7 @@ from common.metrics.score_table import (
 from seld.layouts import LAYOUTS, Layout
 from seld.metrics.jackknife import ScoreIntervals, score_intervals
 from seld.metrics.location_aware import AVERAGES, LocationScorer, LocationScores
-from seld.metrics.location_counts import MOST_OVERLAP
+from seld.metrics.location_counts import MOST_OVERLAP, groups_with
 from seld.metrics.years import Average, YearRules, year_rules
 from seld.rows import no_rows
 
@@ -395,13 +395,14 @@ def _row(
     label: str,
     scorers: Sequence[LocationScorer],
     members: Sequence[int] | None = None,
-    overlap: int | None = None,
+    **units: Any,
 ) -> LocationRow:
+    """Scores of some recordings; `units`: which blocks or frames, see `LocationScorer.result`."""
     scores: dict[str, dict[str, dict[str, float]]] = {}
     n_recordings = len(scorers[0]) if members is None else len(members)
     for scorer in scorers:
         results = {
-            average: scorer.result(average, members=members, overlap=overlap)
+            average: scorer.result(average, members=members, **units)
             for average in _official_first(scorers[0].rules)
         }
         scores[scorer.rules.name] = {name: _named(each) for name, each in results.items()}
@@ -429,14 +430,19 @@ def _group_rows(
 
 
 def _overlap_rows(scorers: Sequence[LocationScorer]) -> list[LocationRow]:
-    """Lines of the blocks or frames with some number of true sources at once."""
+    """Lines of the blocks or frames with some number of true sources, or one class, at once."""
     units = np.sum([scorer.counts().n_units for scorer in scorers], axis=0)  # (N, groups)
-    rows = []
-    for number in np.flatnonzero(units.sum(axis=0)).tolist():
+    lines: list[tuple[str, dict[str, Any]]] = []
+    for number in range(MOST_OVERLAP + 1):
         more = " or more" if number == MOST_OVERLAP else ""
-        label = f"{number}{more} source{'' if number == 1 else 's'} at once"
-        row = _row("sources", label, scorers, np.flatnonzero(units[:, number]).tolist(), number)
-        rows.append(row)
+        plural = "" if number == 1 else "s"
+        lines.append((f"{number}{more} source{plural} at once", {"overlap": number}))
+    lines.append(("sources of one class at once", {"of_one_class": True}))
+    rows = []
+    for label, chosen in lines:
+        members = np.flatnonzero(units[:, groups_with(**chosen)].sum(axis=1)).tolist()
+        if members:
+            rows.append(_row("sources", label, scorers, members, **chosen))
     return rows
 
 

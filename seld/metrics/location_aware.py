@@ -14,7 +14,13 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from seld.metrics.location_counts import COUNTS, LocationCounts, ScoredRows, count_recordings
+from seld.metrics.location_counts import (
+    COUNTS,
+    LocationCounts,
+    ScoredRows,
+    count_recordings,
+    groups_with,
+)
 from seld.metrics.years import Average, YearRules, year_rules
 from seld.rows import check_wide_rows
 
@@ -162,6 +168,7 @@ class LocationScorer:
         *,
         members: Sequence[int] | None = None,
         overlap: int | None = None,
+        of_one_class: bool = False,
     ) -> LocationScores:
         """Returns the scores of recordings.
 
@@ -169,11 +176,12 @@ class LocationScorer:
             average: None: that of the year.
             members: numbers of the recordings, in the order in which they were added; None: all.
             overlap: only blocks or frames with this many true sources at once; 4: four or more.
+            of_one_class: only blocks or frames in which true sources of one class are at once.
         """
         counts = self.counts()
         chosen = slice(None) if members is None else np.asarray(members, np.int64)
         by_class, errors = counts.by_class[chosen], counts.errors[chosen]  # (N, G, counts, K)
-        groups = slice(None) if overlap is None else slice(overlap, overlap + 1)
+        groups = groups_with(overlap, of_one_class)
         total = by_class[:, groups].sum(axis=(0, 1))
         average = average or self.rules.average
         scores, by_class_scores = scores_of(

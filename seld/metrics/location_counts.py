@@ -29,6 +29,9 @@ COUNTS = (
     "onscreen_right",
 )
 MOST_OVERLAP = 4  # this many true sources at once, or more
+# Groups of blocks or frames: by number of true sources at once, then the same once more for those
+# in which sources of one class are among them.
+N_GROUPS = 2 * (MOST_OVERLAP + 1)
 _SLACK = 1e-9  # of relative distances and corrected scorers: rounding must not decide
 _TINY = np.finfo(np.float64).eps
 
@@ -55,10 +58,10 @@ class LocationCounts:
     """Counts of N recordings.
 
     Attributes:
-        by_class: (N, MOST_OVERLAP + 1, counts, K): by number of true sources at once in a block or
-            frame (4: four or more), kind of count (`COUNTS`) and class.
-        errors: (N, MOST_OVERLAP + 1), substitutions, deletions and insertions.
-        n_units: (N, MOST_OVERLAP + 1), scored blocks or frames.
+        by_class: (N, N_GROUPS, counts, K): by group of blocks or frames, kind of count (`COUNTS`)
+            and class.
+        errors: (N, N_GROUPS), substitutions, deletions and insertions.
+        n_units: (N, N_GROUPS), scored blocks or frames.
     """
 
     by_class: np.ndarray
@@ -68,8 +71,7 @@ class LocationCounts:
     @classmethod
     def joined(cls, parts: Sequence["LocationCounts"], n_classes: int) -> "LocationCounts":
         """Joins counts of recordings; those of none are (0, ...)."""
-        groups = MOST_OVERLAP + 1
-        none = np.zeros((0, groups, len(COUNTS), n_classes)), *np.zeros((2, 0, groups))
+        none = np.zeros((0, N_GROUPS, len(COUNTS), n_classes)), *np.zeros((2, 0, N_GROUPS))
         all_parts = [cls(*none), *parts]
         return cls(
             np.concatenate([part.by_class for part in all_parts]),
@@ -105,14 +107,27 @@ def count_recordings(
         cells_of(estimate, size, rules.angles, vectors),
     )
     pairs = match(*sides, rules.angles)
-    per_frame = sides[0].counts.reshape(size).sum(axis=1)  # (T,): true sources at once
-    overlap = np.minimum(per_frame.reshape(-1, block).max(axis=1, initial=0), MOST_OVERLAP)
     recording = np.repeat(np.arange(len(recordings)), n_units)  # (U,)
-    tally = _Tally(recording * (MOST_OVERLAP + 1) + overlap, len(recordings), n_classes)
+    group = _groups(sides[0].counts.reshape(-1, block, n_classes))
+    tally = _Tally(recording * N_GROUPS + group, len(recordings), n_classes)
     if rules.unit == "frame":
         return tally.of_frames(sides, pairs, rules)
     count = tally.of_classes if rules.one_per_class else tally.of_tracks
     return count(sides, pairs, rules, block)
+
+
+def groups_with(overlap: int | None = None, of_one_class: bool = False) -> np.ndarray:
+    """Groups of blocks or frames, bool (N_GROUPS,), see `LocationScorer.result`."""
+    groups = np.arange(N_GROUPS)
+    chosen = groups >= (MOST_OVERLAP + 1) * of_one_class
+    return chosen if overlap is None else chosen & (groups % (MOST_OVERLAP + 1) == overlap)
+
+
+def _groups(n_sources: np.ndarray) -> np.ndarray:
+    """Groups of blocks or frames, int (U,), by their true sources, int (U, block, K)."""
+    at_once = n_sources.sum(axis=2).max(axis=1, initial=0)  # (U,)
+    of_one_class = (n_sources > 1).any(axis=(1, 2))
+    return np.minimum(at_once, MOST_OVERLAP) + of_one_class * (MOST_OVERLAP + 1)
 
 
 def _laid(
@@ -154,14 +169,14 @@ class _Tally:
     """Sums by group of units and class.
 
     Args:
-        group: int (U,), of each block or frame: recording * (MOST_OVERLAP + 1) + overlap.
+        group: int (U,), of each block or frame: recording * N_GROUPS + its group.
         n_recordings: N.
         n_classes: K.
     """
 
     def __init__(self, group: np.ndarray, n_recordings: int, n_classes: int) -> None:
         self.group, self.n_classes = group, n_classes
-        self.shape = n_recordings, MOST_OVERLAP + 1
+        self.shape = n_recordings, N_GROUPS
 
     def of_frames(
         self, sides: tuple[Cells, Cells], pairs: Pairs, rules: YearRules

@@ -277,6 +277,20 @@ def test_numbers_of_sources_at_once_add_up_to_all():
     assert parts[0].n_reference.sum() == 0
 
 
+def test_sources_of_one_class_at_once_are_counted_by_themselves():
+    twice = both(steady(range(10)), steady(range(10), azimuth_deg=90, source=1))
+    once = steady(range(10, 30))
+    reference, estimate = both(twice, once), steady(range(30))
+    scorer = LocationScorer("dcase2024", K)
+    scorer.update(reference, estimate)
+    of_one_class = scorer.result("micro", of_one_class=True)
+    assert of_one_class.n_reference.sum() == 20
+    assert of_one_class.recall == pytest.approx(0.5)
+    assert scorer.result("micro", overlap=1, of_one_class=True).n_reference.sum() == 0
+    assert scorer.result("micro", overlap=2).n_reference.sum() == 20
+    assert scorer.result("micro").n_reference.sum() == 39  # the last frame is lost
+
+
 def test_macro_means_have_all_classes_or_those_that_occur():
     pair = both(steady(range(10)), steady([10])), steady(range(10))
     assert score("dcase2024", [pair], None, "macro").f == pytest.approx(1 / K)
