@@ -70,6 +70,7 @@ def test_the_tables_have_lines_for_groups_sources_and_baselines(report):
         "2 sources at once",
         "3 sources at once",
         "4 or more sources at once",
+        "sources of one class at once",
     ]
     assert labels[-2:] == [("always silent", 4), ("labels of another recording", 4)]
 
