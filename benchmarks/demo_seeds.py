@@ -31,6 +31,7 @@ class Demo:
         lines: labels of the run's own lines; those of only the first seed follow.
         baselines: labels of the baselines.
         numbers: from the scores in a line of the run's table to the numbers of the columns.
+        recordings: name of the recordings that demos share; None: of the demo alone.
     """
 
     script: str
@@ -39,6 +40,7 @@ class Demo:
     lines: tuple[str, ...]
     baselines: tuple[str, ...]
     numbers: Callable[[Scores], list[float | None]]
+    recordings: str | None = None
 
 
 def seld_numbers(scores: Scores) -> list[float | None]:
@@ -46,6 +48,14 @@ def seld_numbers(scores: Scores) -> list[float | None]:
     official, corrected = scores["dcase2019"], scores["corrected"]
     values = [official["er"], official["f"], official["doa_error_deg"], corrected["doa_error_deg"]]
     return [*values, official["frame_recall"], official["seld_error"]]
+
+
+def location_numbers(scores: Scores) -> list[float | None]:
+    """Official scores of 2023: means over classes, then of all sources together."""
+    macro, micro = scores["dcase2023"]["macro"], scores["dcase2023"]["micro"]
+    names = ("f", "doa_error_deg", "recall")
+    values = [macro["er"], *(macro[name] for name in names), macro["seld_score"]]
+    return [*values, *(micro[name] for name in names)]
 
 
 def task4_numbers(scores: Scores) -> list[float | None]:
@@ -61,11 +71,22 @@ def segmentation_numbers(scores: Scores) -> list[float | None]:
 
 SELD_COLUMNS = {"ER": 2, "F": 3} | {"DOA error, all estimates": 1, "DOA error, matched pairs": 1}
 SELD_COLUMNS |= {"frame recall": 3, "SELD": 3}
+LOCATION_COLUMNS = {"ER20": 2, "F20": 3, "LE": 1, "LR": 3, "SELD": 3}
+LOCATION_COLUMNS |= {"micro F20": 3, "micro LE": 1, "micro LR": 3}
 TASK4_COLUMNS = {name: 2 for name in ("mAP", "clip F", "event F", "segment F", "PSDS 1", "PSDS 2")}
 SEGMENTATION_COLUMNS = {name: 2 for name in ("mAP", "SED F", "mask F")}
 SEGMENTATION_COLUMNS |= {"SI-SDR gain, dB": 1, "gain in events, dB": 1}
 EVERYWHERE = ("all classes everywhere", "true tags, everywhere")
 SEGMENTATION_BASELINES = (*EVERYWHERE, "true times, all bands", "ideal binary mask")
+MOVING = Demo(
+    "seld.py",
+    LOCATION_COLUMNS,
+    ("", ">= 0.45", "<= 18", ">= 0.60", "", "", "", ""),
+    ("all", "sources of one class at once"),
+    ("always silent", "labels of another recording"),
+    location_numbers,
+    "moving",
+)
 TASK4_BASELINES = ("always silent", "always active", "true tags, whole clip")
 DEMOS = {
     "demo": Demo(
@@ -108,12 +129,18 @@ DEMOS = {
         SEGMENTATION_BASELINES,
         segmentation_numbers,
     ),
+    "multi-accdoa-demo": MOVING,
+    "accdoa-demo": MOVING,
+    "multi-accdoa-demo-attention": MOVING,
+    "einv2-demo": MOVING,
+    "salsa-demo": MOVING,
 }
 
 
 def run_seed(task_id: str, seed: int, folder: Path, overrides: Sequence[str]) -> Path:
     """Runs one seed from simulation to scores unless it is finished; returns the run's folder."""
-    places = [f"{name}_dir={folder}/{task_id}_{name}_s{seed}" for name in ("dataset", "feature")]
+    stem = folder / (DEMOS[task_id].recordings or task_id)
+    places = [f"{name}_dir={stem}_{name}_s{seed}" for name in ("dataset", "feature")]
     settings = [f"seed={seed}", *places, f"output_dir={folder}", *overrides]
     options = [option for setting in settings for option in ("--set", setting)]
     run = folder / f"{task_id}_s{seed}"
