@@ -27,6 +27,7 @@ from seld.decoding import activity_of, aligned_tracks
 from seld.experiment import Experiment
 from seld.features import LiveFeatures, check_live, compute_features
 from seld.figures import Quantity, recording_figure
+from seld.frames import frames_in_recording
 from seld.geometry import AngleGrid, cartesian_to_spherical, vectors_of_angles
 from seld.rows import AZIMUTH, CLASS, COLUMNS, DISTANCE, ELEVATION, FRAME, SOURCE, wide_rows
 from seld.targets import SeldTargets
@@ -335,8 +336,10 @@ class TrackDecoder:
 
     def finish(self, n_frames: int, duration_s: float) -> StreamOutput:
         """Decodes the rest and ends all events, at the latest with the recording."""
-        n_left = round(n_frames / self._ratio) - self._n_decoded
-        output = self._decoded(self._n_waiting, n_left, duration_s)
+        n_labels = round(n_frames / self._ratio)
+        if self._n_waiting and math.isfinite(duration_s):  # as in the test, however few features
+            n_labels = frames_in_recording(duration_s, self._hop_s)
+        output = self._decoded(self._n_waiting, n_labels - self._n_decoded, duration_s)
         still = sorted(self._active.values(), key=lambda run: run.klass)
         events = output.events + [self._event(run) for run in still]
         self._active = {}
@@ -359,7 +362,8 @@ class TrackDecoder:
         part = {name: value[:n_outputs] for name, value in self._outputs.items()}
         self._outputs = {name: value[n_outputs:] for name, value in self._outputs.items()}
         if math.isfinite(duration_s):
-            n_frames = min(n_frames, math.ceil(duration_s / self._hop_s - 1e-6) - self._n_decoded)
+            within = frames_in_recording(duration_s, self._hop_s)
+            n_frames = min(n_frames, within - self._n_decoded)
         if n_frames <= 0:
             return StreamOutput()
         rows = wide_rows(self._decode(part, n_frames))
