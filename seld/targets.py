@@ -263,6 +263,10 @@ class SeldTargets:
         n_frames = int(np.ceil(frames * hop_ratio - 1e-6)) if labelled else 0
         of_recording = Events.from_array(events)
         rows = rows_of_events(of_recording, n_frames, self.label_hop_s, self.rule)
+        return self.table_of_rows(rows, n_frames)
+
+    def table_of_rows(self, rows: np.ndarray, n_frames: int) -> "RecordingTable":
+        """The same from rows (n, 7), see `seld.rows`."""
         rows = rows[np.argsort(rows[:, FRAME], kind="stable")]
         return RecordingTable(rows, self.form.table(rows), n_frames)
 

@@ -47,7 +47,8 @@ def ein_targets(inputs: Arrays, settings: dict) -> dict[str, object]:
         n_frames, n_tracks, n_classes = 600, 2, 14  # fixed there
         form = TargetForm("tracks", n_classes, n_tracks=n_tracks)
         targets = SeldTargets(form, 0.1, 0.1)
-        table = form.table(parse_rows(str(inputs[name]), "metadata2020", n_classes)), n_frames
+        rows = parse_rows(str(inputs[name]), "metadata2020", n_classes)
+        table = targets.table_of_rows(rows, n_frames)
         made = targets.make(table, np.arange(n_frames))["tracks"]
         outputs[f"{key}__sed"] = made[..., :n_classes].astype(np.uint8)
         outputs[f"{key}__doa"] = made[..., n_classes:]
