@@ -54,8 +54,7 @@ def location_numbers(scores: Scores) -> list[float | None]:
     """Official scores of 2023: means over classes, then of all sources together."""
     macro, micro = scores["dcase2023"]["macro"], scores["dcase2023"]["micro"]
     names = ("f", "doa_error_deg", "recall")
-    values = [macro["er"], *(macro[name] for name in names), macro["seld_score"]]
-    return [*values, *(micro[name] for name in names)]
+    return [macro[name] for name in ("er", *names, "seld_score")] + [micro[name] for name in names]
 
 
 def task4_numbers(scores: Scores) -> list[float | None]:
@@ -78,12 +77,20 @@ SEGMENTATION_COLUMNS = {name: 2 for name in ("mAP", "SED F", "mask F")}
 SEGMENTATION_COLUMNS |= {"SI-SDR gain, dB": 1, "gain in events, dB": 1}
 EVERYWHERE = ("all classes everywhere", "true tags, everywhere")
 SEGMENTATION_BASELINES = (*EVERYWHERE, "true times, all bands", "ideal binary mask")
+SELD_BASELINES = ("always silent", "labels of another recording")
+MOVING_DEMOS = (
+    "multi-accdoa-demo",
+    "accdoa-demo",
+    "multi-accdoa-demo-attention",
+    "einv2-demo",
+    "salsa-demo",
+)
 MOVING = Demo(
     "seld.py",
     LOCATION_COLUMNS,
     ("", ">= 0.45", "<= 18", ">= 0.60", "", "", "", ""),
     ("all", "sources of one class at once"),
-    ("always silent", "labels of another recording"),
+    SELD_BASELINES,
     location_numbers,
     "moving",
 )
@@ -94,7 +101,7 @@ DEMOS = {
         SELD_COLUMNS,
         ("<= 0.40", ">= 0.72", "", "<= 28", ">= 0.72", "<= 0.25"),
         ("all",),
-        ("always silent", "labels of another recording"),
+        SELD_BASELINES,
         seld_numbers,
     ),
     "two-stage-demo": Demo(
@@ -102,7 +109,7 @@ DEMOS = {
         SELD_COLUMNS,
         ("< 1.00", "> 0", "", "", "> 0.315", "< 0.671"),
         ("all", "joint"),
-        ("always silent", "labels of another recording"),
+        SELD_BASELINES,
         seld_numbers,
     ),
     "crnn-demo": Demo(
@@ -129,11 +136,7 @@ DEMOS = {
         SEGMENTATION_BASELINES,
         segmentation_numbers,
     ),
-    "multi-accdoa-demo": MOVING,
-    "accdoa-demo": MOVING,
-    "multi-accdoa-demo-attention": MOVING,
-    "einv2-demo": MOVING,
-    "salsa-demo": MOVING,
+    **dict.fromkeys(MOVING_DEMOS, MOVING),
 }
 
 

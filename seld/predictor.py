@@ -332,14 +332,17 @@ class TrackDecoder:
         ready = (self._n_waiting * stride - 1) // self._grid * self._grid
         if ready <= 0:
             return StreamOutput()
-        return self._decoded(ready // stride, round(ready / self._ratio), duration_s)
+        n_ready = round(ready / self._ratio)
+        if math.isfinite(duration_s):
+            within = frames_in_recording(duration_s, self._hop_s)
+            n_ready = min(n_ready, within - self._n_decoded)
+        return self._decoded(ready // stride, n_ready)
 
     def finish(self, n_frames: int, duration_s: float) -> StreamOutput:
         """Decodes the rest and ends all events, at the latest with the recording."""
-        n_labels = round(n_frames / self._ratio)
-        if self._n_waiting and math.isfinite(duration_s):  # as in the test, however few features
-            n_labels = frames_in_recording(duration_s, self._hop_s)
-        output = self._decoded(self._n_waiting, n_labels - self._n_decoded, duration_s)
+        # As in the test, all label frames that begin in the recording, however few features.
+        n_left = frames_in_recording(duration_s, self._hop_s) - self._n_decoded if n_frames else 0
+        output = self._decoded(self._n_waiting, n_left)
         still = sorted(self._active.values(), key=lambda run: run.klass)
         events = output.events + [self._event(run) for run in still]
         self._active = {}
@@ -357,13 +360,10 @@ class TrackDecoder:
     def _n_waiting(self) -> int:
         return len(next(iter(self._outputs.values()), ()))
 
-    def _decoded(self, n_outputs: int, n_frames: int, duration_s: float) -> StreamOutput:
-        """Decodes `n_outputs` outputs to `n_frames` label frames, up to the recording's end."""
+    def _decoded(self, n_outputs: int, n_frames: int) -> StreamOutput:
+        """Decodes `n_outputs` outputs to `n_frames` label frames."""
         part = {name: value[:n_outputs] for name, value in self._outputs.items()}
         self._outputs = {name: value[n_outputs:] for name, value in self._outputs.items()}
-        if math.isfinite(duration_s):
-            within = frames_in_recording(duration_s, self._hop_s)
-            n_frames = min(n_frames, within - self._n_decoded)
         if n_frames <= 0:
             return StreamOutput()
         rows = wide_rows(self._decode(part, n_frames))

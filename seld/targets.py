@@ -33,7 +33,6 @@ Form = Literal["classwise", "multi", "tracks"]
 Axis = Literal["x", "y", "z", "distance", "onscreen"]
 
 UNKNOWN = -1.0  # activity in frames that losses ignore
-_SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 
 
 @dataclass(frozen=True)
@@ -125,8 +124,7 @@ class TargetForm:
             float32 (T', slots, 1 + axes, K).
         """
         targets = np.zeros((len(label_frames), *self.shape), np.float32)
-        begin, end = (np.searchsorted(table.frame, label_frames, side) for side in _SIDES)
-        place, row = spans(begin, end)
+        place, row = _in_frames(table.frame, label_frames)
         kept = table.slot[row] >= 0
         place, row = place[kept], row[kept]
         at = place, table.slot[row], slice(None), table.klass[row]
@@ -148,6 +146,12 @@ class TargetForm:
         }
         values = [columns[name] for name in self.axes]
         return np.stack(values, axis=1).astype(np.float32).reshape(len(rows), len(self.axes))
+
+
+def _in_frames(frame: np.ndarray, label_frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of ascending frames (n,) in each of `label_frames` (T',): its place, and the row."""
+    begin, end = (np.searchsorted(frame, label_frames, side) for side in ("left", "right"))
+    return spans(begin, end)
 
 
 def assign_tracks(rows: np.ndarray, n_tracks: int) -> np.ndarray:
@@ -202,8 +206,7 @@ class RecordingTable:
 
     def rows_at(self, frames: np.ndarray) -> np.ndarray:
         """Rows in label frames (T',), ascending, with their place among these as frame."""
-        begin, end = (np.searchsorted(self.rows[:, FRAME], frames, side) for side in _SIDES)
-        place, row = spans(begin, end)
+        place, row = _in_frames(self.rows[:, FRAME], frames)
         rows = self.rows[row]
         rows[:, FRAME] = place
         return rows

@@ -3,7 +3,7 @@
 All draws are stateless and depend only on the seed, the number of the pass and that of the batch.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -41,12 +41,12 @@ class Augmentation:
     """Random changes of training batches, in the order in which they are applied.
 
     Attributes:
-        mixing: sequences that others are added to; None: none.
+        mixing: sequences that others are added to.
         transforms: rotations and reflections, one of which is drawn for each sequence.
         changes: shifts of bands and cutouts.
     """
 
-    mixing: MixingSettings | None = None
+    mixing: MixingSettings = field(default_factory=MixingSettings)
     transforms: ChannelTransforms | None = None
     changes: FeatureChanges | None = None
 
@@ -68,14 +68,14 @@ class Mixer:
             recordings: int32 (B,), of the sequences of the joint batch.
             starts: int32 (B,), their first frames.
         """
-        n = tf.shape(starts)[0]
-        fold_in = tf.random.experimental.stateless_fold_in
-        key = fold_in(draw_key(-1 - self._seed, number, index), _OF_MIXTURES)
-        spread = tf.cast(n - 1, tf.float32) * tf.random.stateless_uniform([], fold_in(key, 0))
-        shift = 1 + tf.minimum(tf.cast(spread, tf.int32), tf.maximum(n - 2, 0))
-        drawn = tf.random.stateless_uniform(tf.shape(starts), fold_in(key, 1))
-        wanted = (drawn < self.mixing.probability) & (n > 1)
+        n, key = tf.shape(starts)[0], draw_key(-1 - self._seed, number, index)
+        own_key = tf.random.experimental.stateless_fold_in(key, _OF_MIXTURES)
+        draws = _Draws(own_key, n, SINGLE)
+        wanted = draws.uniform() < self.mixing.probability
+        shift = 1 + draws.below(n - 1)[0]
         others = tf.roll(recordings, shift, axis=0), tf.roll(starts, shift, axis=0)
+        # A batch that was filled may hold a sequence twice: it is not doubled.
+        wanted &= (recordings != others[0]) | (starts != others[1])
         joint = Pairs(recordings, starts, *others, wanted)
         return joint if self._world.size == 1 else Pairs(*map(self._world.part_of, joint))
 
@@ -118,17 +118,15 @@ class BatchFinisher:
     ) -> tuple[tf.Tensor, Tensors]:
         """Finishes batch `index` of pass `number`."""
         features = batch[FEATURES]  # (B, T, F, C)
+        key = draw_key(-1 - self.seed, number, index)
+        n_joint = (features.shape[0] or tf.shape(features)[0]) * self.world.size
         if self.transforms is not None:
-            key = draw_key(-1 - self.seed, number, index)
-            n_joint = (features.shape[0] or tf.shape(features)[0]) * self.world.size
             rows = tf.random.stateless_uniform([n_joint], key, 0, len(self.transforms), tf.int32)
             rows = rows if self.world.size == 1 else self.world.part_of(rows)  # (B,)
             features = transform_features(features, self.transforms, rows)
             batch = transform_angles(batch, self.transforms, rows)
             batch = self._turn_vectors(batch, rows)
         if self.changes is not None:
-            key = draw_key(-1 - self.seed, number, index)
-            n_joint = (features.shape[0] or tf.shape(features)[0]) * self.world.size
             features, cut = change_features(features, self.changes, key, n_joint, self.world)
             if self.changes.settings.mask_labels:
                 batch = self._mask(batch, tf.reduce_all(cut, axis=2))

@@ -118,10 +118,8 @@ def train_stream(
     return batches.with_options(_options()).prefetch(_PREFETCHED)
 
 
-def _mixer(
-    mixing: MixingSettings | None, cutter: SequenceCutter, seed: int, world: World
-) -> Mixer | None:
-    if mixing is None or not mixing.probability:
+def _mixer(mixing: MixingSettings, cutter: SequenceCutter, seed: int, world: World) -> Mixer | None:
+    if not mixing.probability:
         return None
     if cutter.input_name != AUDIO or cutter.event_targets is None:
         raise ValueError(
