@@ -71,7 +71,9 @@ def spans(begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def ranks(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rank of each entry among those of its key, in their order, and their number, (n,) each."""
     order = np.argsort(keys, kind="stable")
-    _, first, counts = np.unique(keys[order], return_index=True, return_counts=True)
+    ordered = keys[order]
+    first = np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1))  # entries that begin a key
+    counts = np.diff(first, append=len(keys))
     rank, count = np.empty(len(keys), np.int64), np.empty(len(keys), np.int64)
     rank[order] = np.arange(len(keys)) - np.repeat(first, counts)
     count[order] = np.repeat(counts, counts)

@@ -10,6 +10,7 @@ import itertools
 from typing import Any, Literal
 
 import keras
+import numpy as np
 
 from common.models.losses import PACKAGE, floored_log, masked_mean
 from seld.losses.vectors import common_frames, known_values
@@ -175,24 +176,19 @@ class MultiAccdoaError(keras.losses.Loss):
         activity = activity[:, :, :, 0]  # (B, T, S, K) of S dummy tracks
         labelled = activity[:, :, 0] >= 0.0  # (B, T, K)
         n_axes = y_pred.shape[3] - (self.onscreen != "none")
-        # A pair of an output and a dummy track: (B, T, N, S, A, K); known: (B, T, 1, S, A, K).
-        known = ops.expand_dims(known, 2)
-        errors = ops.expand_dims(y_pred, 3) - ops.expand_dims(values, 2)
-        located = _pair_sums(ops.square(errors[:, :, :, :, :n_axes]), known[:, :, :, :, :n_axes])
-        costs = _assignment_means(*located, groups)  # (B, T, K, assignments)
+        located = y_pred[:, :, :, :n_axes], values[:, :, :, :n_axes], known[:, :, :, :n_axes]
+        # Only the chosen assignment has a gradient: that of all would cost twice as much again.
+        costs = ops.stop_gradient(_assignment_costs(*located, groups))  # (B, T, K, assignments)
         best = ops.argmin(ops.where(_possible(activity, groups), costs, float("inf")), axis=-1)
-        best = ops.expand_dims(best, -1)
-        chosen = ops.take_along_axis(costs, best, axis=-1)[..., 0]  # (B, T, K)
-        loss = masked_mean(chosen, labelled)
+        # (B, T, K, N, 1 + A) each, of the dummy track that an output learns
+        outputs = ops.transpose(y_pred, (0, 1, 4, 2, 3))
+        targets, counted = (_of_assignment(each, best, groups) for each in (values, known))
+        errors = ops.square(outputs[..., :n_axes] - targets[..., :n_axes])
+        loss = masked_mean(_means(errors, counted[..., :n_axes]), labelled)
         if self.onscreen == "none":
             return loss
-        errors = floored_crossentropy(
-            ops.expand_dims(values[:, :, :, n_axes:], 2),
-            ops.expand_dims(y_pred[:, :, :, n_axes:], 3),
-        )
-        sums, counts = _pair_sums(errors, known[:, :, :, :, n_axes:])
-        means = _assignment_means(sums, counts, groups)
-        chosen = ops.take_along_axis(means, best, axis=-1)[..., 0]
+        errors = floored_crossentropy(targets[..., n_axes:], outputs[..., n_axes:])
+        chosen = _means(errors, counted[..., n_axes:])
         if self.onscreen == "active":
             labelled = ops.any(activity > 0.0, axis=2)
         return loss + masked_mean(chosen, labelled)
@@ -202,30 +198,57 @@ class MultiAccdoaError(keras.losses.Loss):
         return {**super().get_config(), "onscreen": self.onscreen}
 
 
-def _pair_sums(errors: Any, known: Any) -> tuple[Any, Any]:
-    """Sums of the known errors of pairs over axes, and how many they are.
+def _assignment_costs(y_pred: Any, values: Any, known: Any, groups: list[range]) -> Any:
+    """Mean squared error of each assignment, over tracks and known axes.
 
     Args:
-        errors: (B, T, N, S, A, K).
-        known: (B, T, 1, S, A, K).
+        y_pred: (B, T, N, A, K).
+        values: (B, T, S, A, K).
+        known: bool, as `values`.
+        groups: see `dummy_tracks`.
 
     Returns:
-        (B, T, N, S, K), and (B, T, S, K).
+        (B, T, K, assignments).
     """
-    ops = keras.ops
-    sums = ops.sum(ops.where(known, errors, 0.0), axis=4)
-    return sums, ops.sum(ops.cast(known[:, :, 0], "float32"), axis=3)
-
-
-def _assignment_means(sums: Any, counts: Any, groups: list[range]) -> Any:
-    """Mean error of each assignment: pair sums and their numbers -> (B, T, K, assignments)."""
-    n_tracks, means = len(groups), []
+    ops, n_tracks, costs = keras.ops, len(groups), []
+    numbers = ops.sum(ops.cast(known, "float32"), axis=3)  # (B, T, S, K)
+    pairs: dict[tuple[int, int], Any] = {}  # squared error of a track and a dummy track, (B, T, K)
+    for track, dummy in itertools.product(range(n_tracks), range(groups[-1].stop)):
+        errors = ops.square(y_pred[:, :, track] - values[:, :, dummy])
+        pairs[track, dummy] = ops.sum(ops.where(known[:, :, dummy], errors, 0.0), axis=2)
     for group in groups:
         for chosen in assignments(group, n_tracks):
-            total = sum(sums[:, :, track, dummy] for track, dummy in enumerate(chosen))
-            number = sum(counts[:, :, dummy] for dummy in chosen)
-            means.append(total / keras.ops.maximum(number, 1.0))
-    return keras.ops.stack(means, axis=-1)
+            total = sum(pairs[pair] for pair in enumerate(chosen))
+            number = sum(numbers[:, :, dummy] for dummy in chosen)
+            costs.append(total / ops.maximum(number, 1.0))
+    return ops.stack(costs, axis=-1)
+
+
+def _of_assignment(slots: Any, best: Any, groups: list[range]) -> Any:
+    """Slots of the dummy tracks that each track learns: (B, T, S, A, K) -> (B, T, K, N, A).
+
+    Args:
+        slots: of all dummy tracks.
+        best: number of the assignment, (B, T, K).
+        groups: see `dummy_tracks`.
+    """
+    ops = keras.ops
+    table = [chosen for group in groups for chosen in assignments(group, len(groups))]
+    dummies = ops.take(ops.convert_to_tensor(np.array(table, np.int32)), best, axis=0)
+    n_slots, n_axes, n_classes = slots.shape[2:]
+    rows = ops.reshape(ops.transpose(slots, (0, 1, 4, 2, 3)), (-1, n_axes))  # (B * T * K * S, A)
+    n_cells = ops.shape(rows)[0] // n_slots
+    first = ops.arange(n_cells, dtype="int32")[:, None] * n_slots
+    found = ops.take(rows, first + ops.reshape(dummies, (-1, len(groups))), axis=0)
+    n_frames = ops.shape(slots)[1]
+    return ops.reshape(found, (-1, n_frames, n_classes, len(groups), n_axes))
+
+
+def _means(errors: Any, known: Any) -> Any:
+    """Means of the known errors over tracks and axes: (B, T, K, N, A) -> (B, T, K)."""
+    ops = keras.ops
+    total = ops.sum(ops.where(known, errors, 0.0), axis=(3, 4))
+    return total / ops.maximum(ops.sum(ops.cast(known, errors.dtype), axis=(3, 4)), 1.0)
 
 
 def _possible(activity: Any, groups: list[range]) -> Any:

@@ -215,8 +215,17 @@ def choose_sound(
     onset_s: float,
     others: Sequence[PlannedEvent],
 ) -> tuple[str, int]:
-    """Draws a class and the number of an example, all classes equally likely."""
-    for class_name in stream.permutation(sorted(durations_s)).tolist():
+    """Draws a class and the number of an example.
+
+    All classes are equally likely, but for `same_class_share`.
+    """
+    names = stream.permutation(sorted(durations_s)).tolist()
+    if settings.same_class_share and stream.random() < settings.same_class_share:
+        sounding = {
+            each.class_name for each in others if 0 <= onset_s - each.onset_s < each.duration_s
+        }
+        names.sort(key=lambda name: name not in sounding)  # stable: else in the drawn order
+    for class_name in names:
         example = int(stream.integers(len(durations_s[class_name])))
         overlaps = _overlaps(class_name, onset_s, durations_s[class_name][example], others)
         if settings.allow_same_class_overlap or not overlaps:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from common.errors import ConfigError
 from common.settings.section import Section
@@ -109,6 +109,13 @@ class SimulationConfig(Section):
         1.0, ge=0, le=1, description="Variation of the synthetic examples of a class."
     )
     allow_same_class_overlap: bool = Field(True, description="Events of one class may overlap.")
+    same_class_share: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Share of the events begun during others that take the class of one of these;"
+        " null: all classes are equally likely.",
+    )
     foa_norm: Literal["n3d", "sn3d"] | None = Field(
         None,
         description="Ambisonic normalisation; channels are W, Y, Z, X. null: n3d in the layout of"
@@ -128,6 +135,15 @@ class SimulationConfig(Section):
     longest_source_s: float = Field(
         5.0, gt=0, description="Maximum length of own recordings, which are cut."
     )
+
+    @model_validator(mode="after")
+    def _same_class_is_allowed(self) -> Self:
+        if self.same_class_share and not self.allow_same_class_overlap:
+            raise ValueError(
+                "`same_class_share` needs `allow_same_class_overlap: true`. Received: share"
+                f" {self.same_class_share:g} and false."
+            )
+        return self
 
     @field_validator("recordings_per_split")
     @classmethod
@@ -209,6 +225,7 @@ class SceneSettings:
     gain_range_db: float
     variation: float
     allow_same_class_overlap: bool
+    same_class_share: float | None
     foa_norm: Literal["n3d", "sn3d"]
     on_missing: Literal["synth", "error"]
     longest_source_s: float
@@ -264,6 +281,7 @@ def scene_settings(
         "version": GENERATOR_VERSION,
         "seed": seed,
         "motion": motion,
+        "same_class_share": simulation.same_class_share,
         "foa_norm": simulation.foa_norm or ("sn3d" if layout.is_framewise else "n3d"),
     }
     return complete_settings(SceneSettings, simulation, preset, **given)

@@ -87,8 +87,9 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
         """Lists all settings on which the recordings depend."""
         given = sorted(self.annotations.glob("*.csv")) if self.annotations else []
         settings = asdict(self.settings)
-        if settings["motion"] is None:
-            del settings["motion"]  # as datasets of the layout of 2019 always were
+        for name in ("motion", "same_class_share"):
+            if settings[name] is None:  # datasets written before these settings stay valid
+                del settings[name]
         return {
             **settings,
             "classes": self.dataset.classes,

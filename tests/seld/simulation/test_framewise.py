@@ -188,6 +188,44 @@ def test_events_of_one_class_overlap_with_sources_that_differ():
                 assert not (meets and a.class_name == b.class_name)
 
 
+def test_same_class_share_draws_the_classes_that_sound():
+    def shares(**changes):
+        begun = same = 0
+        for _, plan, _ in _plans(n=20, **changes)[1]:
+            events = [event for event in plan.events if event.is_labelled]
+            for number, event in enumerate(events):
+                sounding = {
+                    other.class_name
+                    for other in events[:number]
+                    if 0 <= event.onset_s - other.onset_s < other.duration_s
+                }
+                begun += bool(sounding)
+                same += event.class_name in sounding
+        return begun, same
+
+    assert shares(same_class_share=1.0)[0] == shares(same_class_share=1.0)[1] > 50
+    begun, same = shares(same_class_share=0.0)
+    assert (begun, same) == shares()  # no more than by chance
+    assert same < 0.8 * begun
+    with pytest.raises(ValidationError, match="needs `allow_same_class_overlap: true`"):
+        SimulationConfig(same_class_share=0.5, allow_same_class_overlap=False)
+
+
+def test_datasets_without_a_same_class_share_keep_their_settings(tmp_path):
+    contents = [
+        SeldSimulator(
+            tmp_path,
+            SimulationConfig(preset="fixture", same_class_share=share),
+            _dataset(LAYOUTS["starss2023"]),
+            ("foa",),
+            layout=LAYOUTS["starss2023"],
+        ).content()
+        for share in (None, 0.25)
+    ]
+    assert "same_class_share" not in contents[0] and contents[1].pop("same_class_share") == 0.25
+    assert contents[0] == contents[1]
+
+
 def test_interferers_sound_and_have_no_label():
     _, plans = _plans()
     for _, plan, _ in plans:
