@@ -17,6 +17,7 @@ from benchmarks.measure import Figure, Goal, Timing, in_turns, run_alone
 from benchmarks.scoring import of_several
 from benchmarks.training_steps import PYTORCH, goals
 from benchmarks.workers import our_worker, torch_python, torch_worker
+from common.runtime.memory import keep_freed_memory
 from seld.decoding import UNIFY_DEG, Vectors, decode_multi_accdoa
 from seld.rows import CLASS, FRAME
 from seld.targets import TargetForm
@@ -155,6 +156,7 @@ def loss_goals(quick: bool, folder: Path) -> list[Goal]:
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
     """Measures the loss, the targets and the decoding."""
+    keep_freed_memory()  # as training does
     return [*loss_goals(quick, folder), *loops_goals(quick)]
 
 

@@ -360,4 +360,5 @@ def _sentence(text: str, names: Sequence[Any]) -> str:
     if not names:
         return text
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{text} {', '.join(map(str, names[:_SHOWN]))}{more}."
+    shown = [str(name).removesuffix(".") for name in names[:_SHOWN]]  # some are sentences
+    return f"{text} {', '.join(shown)}{more}."
