@@ -27,7 +27,11 @@ STATISTICS_NAMES = ("mean", "std")  # arrays of a file of statistics
 
 
 def import_weights(
-    checkpoint: Path, task: BaseTask, out: Path, statistics: Statistics | None = None
+    checkpoint: Path,
+    task: BaseTask,
+    out: Path,
+    statistics: Statistics | None = None,
+    part: str = "",
 ) -> Any:
     """Writes a task's network with the weights of a PyTorch checkpoint.
 
@@ -37,6 +41,7 @@ def import_weights(
         out: the Keras model; an older file of that name is replaced.
         statistics: mean and standard deviation of the features (F, C); None: the model takes
             standardised features.
+        part: of the checkpoint, see `read_checkpoint`.
 
     Returns:
         The model: from features (B, T, F, C), raw ones with `statistics`, to the network's outputs.
@@ -46,10 +51,13 @@ def import_weights(
         ConfigError: the task's system has no published PyTorch weights.
         DataError: the statistics do not fit the features, or the model cannot be written.
     """
-    state = read_checkpoint(checkpoint)
-    model, names = _network(task)
+    state = read_checkpoint(checkpoint, part)
+    experiment = _experiment(task)
+    model, names = _network(experiment)
     from common.models import layers, torch_weights  # now that the backend is chosen
 
+    if hasattr(experiment.system, "published_state"):
+        state = experiment.system.published_state(state, experiment.network)
     torch_weights.load_state(model, state, names)
     if statistics is not None:
         try:
@@ -80,7 +88,7 @@ def export_weights(path: Path, task: BaseTask, out: Path) -> dict[str, np.ndarra
         DataError: the checkpoint cannot be written.
     """
     torch_library()
-    network, names = _network(task)
+    network, names = _network(_experiment(task))
     from common.models import layers, saving, torch_weights  # now that the backend is chosen
 
     model = saving.load_model(path, "Give a file that training or this command has written.")
@@ -138,8 +146,8 @@ def read_mean_std(source: Path, task: BaseTask, groups: Sequence[str] | None = N
     return mean, std
 
 
-def _network(task: BaseTask) -> tuple[Any, Any]:
-    """Builds the task's network, with the places of the PyTorch weights in it.
+def _experiment(task: BaseTask) -> Any:
+    """Prepares the task's experiment.
 
     Raises:
         ConfigError: its system has no published PyTorch weights.
@@ -151,6 +159,11 @@ def _network(task: BaseTask) -> tuple[Any, Any]:
             f"`system: {task.system}` was not published in PyTorch, so names and order of its"
             " tensors are unknown. Expected: a task whose system file has `torch_names`."
         )
+    return experiment
+
+
+def _network(experiment: Any) -> tuple[Any, Any]:
+    """Builds an experiment's network, with the places of the PyTorch weights in it."""
     return experiment.new_network(), experiment.system.torch_names(experiment.network)
 
 
@@ -184,7 +197,7 @@ def _run(arguments: Sequence[str]) -> None:
     if options.statistics is not None:
         start_backend(task.run)
         statistics = read_mean_std(options.statistics, task, options.groups)
-    model = import_weights(source, task, options.out, statistics)
+    model = import_weights(source, task, options.out, statistics, options.part)
     form = "standardised" if statistics is None else "raw"
     takes = f"takes {form} features (B, T, F, C) = {model.input_shape}"
     print(f"Wrote {options.out}: {model.name}, which {takes}.")
@@ -197,6 +210,8 @@ def _parser() -> argparse.ArgumentParser:
     given.add_argument("checkpoint", nargs="?", type=Path, help=torch_file)
     given.add_argument("--export", type=Path, metavar="MODEL", help=export)
     parser.add_argument("--task", required=True, help="id of a task with the same network")
+    part = "where the network is in the file, such as state_dict.sed_teacher; default: found"
+    parser.add_argument("--part", default="", help=part)
     out = f"file to write; a model's name ends in {MODEL_SUFFIX}"
     parser.add_argument("--out", required=True, type=Path, help=out)
     store = "feature store or .npz with mean and std; default: the model takes standardised input"
@@ -217,8 +232,9 @@ def _check_paths(source: Path, options: argparse.Namespace) -> None:
         raise ConfigError(f"--out must be another file than the one that is read. Received: {out}.")
     if options.checkpoint and out.suffix != MODEL_SUFFIX:
         raise ConfigError(f"--out: a Keras model must end in {MODEL_SUFFIX}. Received: {out}.")
-    if options.export and (options.statistics or options.groups):
-        raise ConfigError("--statistics and --groups belong to a checkpoint, not to --export.")
+    if options.export and (options.statistics or options.groups or options.part):
+        which = "--statistics, --groups and --part"
+        raise ConfigError(f"{which} belong to a checkpoint, not to --export.")
     if options.groups and not options.statistics:
         raise ConfigError("--groups chooses among groups of a store: give it with --statistics.")
 

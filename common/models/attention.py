@@ -1,12 +1,15 @@
-"""Attention over time: multi-head attention, transformer encoder and decoder layers."""
+"""Attention: multi-head attention, transformer layers, and pooling of frames by attention."""
 
-from typing import Any
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, Literal
 
 import keras
 
 from common.models.layers import PACKAGE
 
 NORM_EPSILON = 1e-5  # of layer normalisation, PyTorch's
+SMALLEST_SHARE = 1e-7  # of an attention that pools frames
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -136,3 +139,94 @@ def transformer_layer(
     y = _dropped(y, dropout, f"{name}_drop1")
     y = layers.Dense(x.shape[-1], name=f"{name}_dense2")(y)  # (B, T, D)
     return _add_and_norm(x, _dropped(y, dropout, f"{name}_drop2"), f"{name}_norm{norms}")
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class AttentionPooling(keras.layers.Layer):
+    """Pools frame-level into clip-level probabilities, weighted by attention, in float32.
+
+    The attention is a softmax of scores, at least 1e-7; a clip's probability is the sum of the
+    weighted probabilities divided by the sum of the weights. All scores equal: the mean over time.
+
+    Args:
+        over: axis of the softmax: "classes", as in the baselines of 2019 to 2024, or "time".
+        groups: sizes of groups of classes that a softmax over classes runs over, each on its own,
+            which add up to all classes; empty: one group.
+
+    References:
+        Turpault et al., "Sound event detection in domestic environments with weakly labeled data
+        and soundscape synthesis", DCASE 2019 (softmax over classes). Nam et al., "Frequency dynamic
+        convolution", Interspeech 2022, arXiv:2203.15296 (both).
+    """
+
+    def __init__(
+        self, over: Literal["classes", "time"], groups: Sequence[int] = (), **options: Any
+    ) -> None:
+        options.setdefault("dtype", "float32")  # sums over hundreds of frames
+        super().__init__(**options)
+        self.over, self.groups = over, list(groups)
+
+    def call(self, frames: Any, scores: Any, valid: Any = None) -> Any:
+        """Pools over time.
+
+        Args:
+            frames: (B, T, K), probabilities.
+            scores: (B, T, K), any real numbers.
+            valid: (B, K), true for the classes that are attended to; None: all.
+
+        Returns:
+            (B, K).
+        """
+        ops = keras.ops
+        shares = ops.clip(self.attention(scores, valid), SMALLEST_SHARE, 1.0)  # (B, T, K)
+        return ops.sum(frames * shares, axis=1) / ops.sum(shares, axis=1)
+
+    def attention(self, scores: Any, valid: Any = None) -> Any:
+        """Computes the softmax of scores (B, T, K): sums of 1 over time or each group of classes.
+
+        Args:
+            scores: (B, T, K).
+            valid: (B, K); scores of other classes count as minus infinity.
+        """
+        ops = keras.ops
+        if valid is not None:
+            scores = ops.where(ops.expand_dims(valid, 1), scores, -1e30)
+        if self.over == "time":
+            return ops.softmax(scores, axis=1)
+        if len(self.groups) < 2:
+            return ops.softmax(scores, axis=-1)
+        parts = ops.split(scores, list(accumulate(self.groups))[:-1], axis=-1)
+        return ops.concatenate([ops.softmax(part, axis=-1) for part in parts], axis=-1)
+
+    def compute_output_shape(
+        self, frames_shape: tuple, scores_shape: tuple, valid_shape: tuple | None = None
+    ) -> tuple:
+        """Returns the frames' shape without time."""
+        return (frames_shape[0], frames_shape[2])
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that build the layer again."""
+        return {**super().get_config(), "over": self.over, "groups": self.groups}
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class ValidClasses(keras.layers.Layer):
+    """Sets the probabilities of classes that a clip's data set does not annotate to 0."""
+
+    def call(self, inputs: Any, valid: Any) -> Any:
+        """Masks classes.
+
+        Args:
+            inputs: (B, K) or (B, T, K).
+            valid: (B, K), true for annotated classes.
+
+        Returns:
+            A tensor of the inputs' shape and type.
+        """
+        if len(inputs.shape) == 3:
+            valid = keras.ops.expand_dims(valid, 1)
+        return keras.ops.where(valid, inputs, 0.0)
+
+    def compute_output_shape(self, inputs_shape: tuple, valid_shape: tuple) -> tuple:
+        """Returns the inputs' shape."""
+        return inputs_shape

@@ -1,6 +1,7 @@
 """Convolutional recurrent networks: sizes, their check, and the layers up to the heads."""
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import keras
@@ -24,8 +25,8 @@ Dropout = Annotated[float, Field(ge=0.0, lt=1.0, description=_DROPOUT)]
 Shape = tuple[int | None, int, int]
 
 
-class ConvRecurrentConfig(Section):
-    """Sizes of convolutions over frequency and recurrent layers over time."""
+class ConvConfig(Section):
+    """Sizes of convolutions, each followed by a pooling."""
 
     n_filters: Size | tuple[Size, ...] = Field(
         64, description="Filters of each convolution; one number for all, or a list."
@@ -33,15 +34,6 @@ class ConvRecurrentConfig(Section):
     pool_bands: PoolBands
     pool_frames: Size | tuple[Size, ...] = Field(
         1, description="Pool size in frames of each convolution; one number for all, or a list."
-    )
-    gru_units: GruUnits
-    dropout: Dropout = 0.0
-    batch_norm_over: Literal["channels", "bands"] = Field(
-        "channels", description="Axis that is normalised entry by entry; bands: as in SELDnet."
-    )
-    gru_reset_after: bool = Field(True, description="true: as in fused kernels; false: Keras 2.")
-    gru_recurrent_activation: Literal["sigmoid", "hard_sigmoid_keras2"] = Field(
-        "sigmoid", description="hard_sigmoid_keras2: clip(0.2 x + 0.5, 0, 1), as in Keras 2."
     )
 
     @property
@@ -52,12 +44,12 @@ class ConvRecurrentConfig(Section):
     @property
     def filters_of_blocks(self) -> tuple[int, ...]:
         """Filters, one number for each convolution."""
-        return _of_blocks(self.n_filters, self.n_blocks)
+        return of_blocks(self.n_filters, self.n_blocks)
 
     @property
     def frames_of_blocks(self) -> tuple[int, ...]:
         """Pooled frames, one number for each convolution."""
-        return _of_blocks(self.pool_frames, self.n_blocks)
+        return of_blocks(self.pool_frames, self.n_blocks)
 
     @property
     def time_pooling(self) -> int:
@@ -65,13 +57,44 @@ class ConvRecurrentConfig(Section):
         return math.prod(self.frames_of_blocks)
 
 
-def _of_blocks(sizes: int | tuple[int, ...], n_blocks: int) -> tuple[int, ...]:
+class ConvRecurrentConfig(ConvConfig):
+    """Sizes of convolutions over frequency and recurrent layers over time."""
+
+    gru_units: GruUnits
+    dropout: Dropout = 0.0
+    batch_norm_over: Literal["channels", "bands"] = Field(
+        "channels", description="Axis that is normalised entry by entry; bands: as in SELDnet."
+    )
+    gru_reset_after: bool = Field(True, description="true: as in fused kernels; false: Keras 2.")
+    gru_recurrent_activation: Literal["sigmoid", "hard_sigmoid_keras2"] = Field(
+        "sigmoid", description="hard_sigmoid_keras2: clip(0.2 x + 0.5, 0, 1), as in Keras 2."
+    )
+
+
+def of_blocks(sizes: int | tuple[int, ...], n_blocks: int) -> tuple[int, ...]:
+    """Sizes, one for each convolution, from a list or from one number for all."""
     return (sizes,) * n_blocks if isinstance(sizes, int) else sizes
 
 
-def check_sizes(
-    network: ConvRecurrentConfig, shape: Shape, *, trailing_bands: bool = False
-) -> None:
+def check_lists(lists: Mapping[str, tuple[Any, ...]], n_blocks: int) -> None:
+    """Checks that settings have one entry for each convolution.
+
+    Args:
+        lists: entries by the name of the setting in `network`.
+        n_blocks: number of convolutions, that is of entries of `network.pool_bands`.
+
+    Raises:
+        ConfigError: a list of another length.
+    """
+    for name, values in lists.items():
+        if len(values) != n_blocks:
+            raise ConfigError(
+                f"`network.{name}` must have one entry for each of `network.pool_bands`. "
+                f"Expected: {n_blocks} entries, or one number. Received: {list(values)}."
+            )
+
+
+def check_sizes(network: ConvConfig, shape: Shape, *, trailing_bands: bool = False) -> None:
     """Checks that the layers fit the features, before any work.
 
     Args:
@@ -83,14 +106,9 @@ def check_sizes(
         ConfigError: lists of different lengths, pools that do not divide the bands or the frames.
     """
     lists = {"n_filters": network.filters_of_blocks, "pool_frames": network.frames_of_blocks}
-    for name, values in lists.items():
-        if len(values) != network.n_blocks:
-            raise ConfigError(
-                f"`network.{name}` must have one entry for each of `network.pool_bands`. "
-                f"Expected: {network.n_blocks} entries, or one number. Received: {list(values)}."
-            )
+    check_lists(lists, network.n_blocks)
     frames, bands, _ = shape
-    _check_bands(bands, network.pool_bands, trailing_bands)
+    check_bands(bands, network.pool_bands, trailing_bands)
     if frames is not None and frames % network.time_pooling:
         raise ConfigError(
             "`network.pool_frames` must divide the frames of a sequence. Expected: a sequence of a"
@@ -99,8 +117,12 @@ def check_sizes(
         )
 
 
-def _check_bands(bands: int, pools: tuple[int, ...], trailing_bands: bool) -> None:
-    """Checks that pools divide the bands or, if trailing ones may be dropped, leave one."""
+def check_bands(bands: int, pools: tuple[int, ...], trailing_bands: bool) -> None:
+    """Checks that pools divide the bands or, if trailing ones may be dropped, leave one.
+
+    Raises:
+        ConfigError: they do not.
+    """
     product = math.prod(pools)
     if bands % product == 0 or (trailing_bands and bands > product):
         return

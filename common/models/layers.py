@@ -1,5 +1,6 @@
 """Keras layers and blocks that several systems share; channels last, any backend."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -107,17 +108,25 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     Keras composes it from a dozen operations, each of which reads and writes the whole map, and
     widens bfloat16 before; the kernel passes over the map twice. Weights, statistics and results
-    are the same to rounding. Arguments are those of `keras.layers.BatchNormalization`. If devices
-    share a batch, statistics are those of the whole batch, which only Keras' operations compute.
+    are the same to rounding. If devices share a batch, statistics are those of the whole batch,
+    which only Keras' operations compute.
+
+    Args:
+        unbiased: the running variance is that of the estimate for all data, with n - 1 in the
+            divisor, as in PyTorch; else with n, as in Keras. It matters where n is small, after
+            much pooling. Masks are not looked at.
+        options: those of `keras.layers.BatchNormalization`.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, unbiased: bool = False, **options: Any) -> None:
         super().__init__(**options)
+        self.unbiased = unbiased
         self.synchronized = _batch_is_shared()
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments that build the layer again, without the devices of this run."""
-        return {**super().get_config(), "synchronized": False}
+        own = {"unbiased": self.unbiased, "synchronized": False}
+        return {**super().get_config(), **own}
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Returns normalised values of the shape and type received."""
@@ -126,16 +135,34 @@ class BatchNormalization(keras.layers.BatchNormalization):
         plain = mask is None and self.scale and self.center and not self.renorm
         joint = learns and self.synchronized
         if joint or not (over_channels and plain and _has_kernel(inputs)):
-            return super().call(inputs, training=training, mask=mask)
+            if not (learns and self.unbiased):
+                return super().call(inputs, training=training, mask=mask)
+            kept = self.moving_variance * self.momentum
+            outputs = super().call(inputs, training=training, mask=mask)
+            added = self.moving_variance - kept
+            self.moving_variance.assign(kept + added * self._unbiasing(inputs))
+            return outputs
         from common.runtime.distribution import normalize_channels  # loads TensorFlow
 
         if not learns:
             kept = self.moving_mean, self.moving_variance
             return normalize_channels(inputs, self.gamma, self.beta, self.epsilon, kept)[0]
         outputs, mean, variance = normalize_channels(inputs, self.gamma, self.beta, self.epsilon)
+        if self.unbiased:
+            variance = variance * self._unbiasing(inputs)
         for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + now * (1.0 - self.momentum))
         return outputs
+
+    def _unbiasing(self, inputs: Any) -> Any:
+        """Computes n / (n - 1) for the n values of a channel in the whole batch; 1 for n = 1."""
+        sizes = keras.ops.shape(inputs)
+        n = math.prod(keras.ops.cast(sizes[axis], "float32") for axis in self._reduction_axes)
+        if self.synchronized:
+            from common.runtime.distribution import n_replicas
+
+            n = n * n_replicas()
+        return n / keras.ops.maximum(n - 1.0, 1.0)
 
 
 def _batch_is_shared() -> bool:
@@ -163,18 +190,23 @@ class NormOptions:
         epsilon: constant added to the variance.
         momentum: share of the old value in the running statistics, 1 minus PyTorch's momentum.
         gamma_deviation: standard deviation of the initial scales about 1.
+        unbiased: see `BatchNormalization`.
+        frozen: scales, offsets and statistics stay as they are, and normalise in training, too.
     """
 
     epsilon: float
     momentum: float
     gamma_deviation: float = 0.0
+    unbiased: bool = False
+    frozen: bool = False
 
-    def layer(self, name: str, axis: int = -1) -> BatchNormalization:
+    def layer(self, name: str, axis: int = -1, dtype: Any = None) -> BatchNormalization:
         """Makes one layer; each draws initial scales of its own."""
         std = self.gamma_deviation
         options = {"epsilon": self.epsilon, "momentum": self.momentum, "name": name}
+        options |= {"unbiased": self.unbiased, "trainable": not self.frozen}
         gamma = keras.initializers.RandomNormal(1.0, std) if std else "ones"
-        return BatchNormalization(axis=axis, gamma_initializer=gamma, **options)
+        return BatchNormalization(axis=axis, gamma_initializer=gamma, dtype=dtype, **options)
 
 
 KERAS_NORM = NormOptions(epsilon=1e-3, momentum=0.99)  # what Keras does if not told otherwise
@@ -275,6 +307,20 @@ class RecurrentGates(keras.initializers.Initializer):
         return keras.ops.concatenate([gates, candidate], axis=1)
 
 
+def torch_initializers(fan_in: int) -> dict[str, keras.initializers.Initializer]:
+    """First weights of a dense layer or a convolution in PyTorch: within +-1 / sqrt(fan_in).
+
+    Args:
+        fan_in: inputs of one output: channels, times the entries of a filter.
+
+    Returns:
+        New initializers of one layer, as its arguments.
+    """
+    most = 1.0 / math.sqrt(fan_in)
+    draw = keras.initializers.RandomUniform
+    return {"kernel_initializer": draw(-most, most), "bias_initializer": draw(-most, most)}
+
+
 class NormConfig(Section):
     """Batch normalisation of networks published in PyTorch; a `NetworkConfig` extends it."""
 
@@ -288,9 +334,10 @@ class NormConfig(Section):
         description="Momentum of the running mean and variance; PyTorch's is 1 minus this.",
     )
 
-    def norm(self, gamma_deviation: float = 0.0) -> NormOptions:
-        """Options of the layers; `gamma_deviation` as in `NormOptions`."""
-        return NormOptions(self.batch_norm_epsilon, self.batch_norm_momentum, gamma_deviation)
+    def norm(self, gamma_deviation: float = 0.0, **options: bool) -> NormOptions:
+        """Options of the layers; `gamma_deviation` and `options` as in `NormOptions`."""
+        momentum = self.batch_norm_momentum
+        return NormOptions(self.batch_norm_epsilon, momentum, gamma_deviation, **options)
 
 
 def stacked_conv_block(

@@ -1,11 +1,13 @@
-"""Layers that part and merge: channels, halves of a tensor, two branches, activations of axes."""
+"""Layers that part and merge: channels, halves, two branches, gates, activations of axes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
 from common.models.layers import PACKAGE
+
+Gate = Literal["glu", "cg"]
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -41,6 +43,50 @@ class FirstChannels(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """Returns the input's shape with fewer channels."""
         return (*input_shape[:-1], self.n_channels)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that build the layer again."""
+        return {**super().get_config(), "n_channels": self.n_channels}
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class ChannelsToBatch(keras.layers.Layer):
+    """Makes an example of each channel: (B, T, F, C) -> (B * C, T, F, 1)."""
+
+    def call(self, inputs: Any) -> Any:
+        """Returns the channels of an example one after the other."""
+        ops = keras.ops
+        sizes = ops.shape(inputs)
+        return ops.reshape(ops.transpose(inputs, (0, 3, 1, 2)), (-1, sizes[1], sizes[2], 1))
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """Returns the shape of one channel, for an unknown number of examples."""
+        return (None, *input_shape[1:3], 1)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class BatchToChannels(keras.layers.Layer):
+    """Joins the maps of an example's channels: (B * C, T, F, N) -> (B, T, F, C * N).
+
+    Args:
+        n_channels: channels of an example, C, see `ChannelsToBatch`.
+    """
+
+    def __init__(self, n_channels: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.n_channels = n_channels
+
+    def call(self, inputs: Any) -> Any:
+        """Returns the maps of the first channel, then those of the second, and so on."""
+        ops = keras.ops
+        sizes = tuple(ops.shape(inputs)[1:])
+        maps = ops.reshape(inputs, (-1, self.n_channels, *sizes))  # (B, C, T, F, N)
+        maps = ops.transpose(maps, (0, 2, 3, 1, 4))  # (B, T, F, C, N)
+        return ops.reshape(maps, (-1, *sizes[:2], self.n_channels * sizes[2]))
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """Returns the shape of the joined maps."""
+        return (None, *input_shape[1:3], self.n_channels * input_shape[3])
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments that build the layer again."""
@@ -144,3 +190,27 @@ class IdleWeights(keras.layers.Layer):
         """Returns the arguments that build the layer again."""
         shapes = {name: list(shape) for name, shape in self.shapes.items()}
         return {**super().get_config(), "shapes": shapes}
+
+
+def gate(x: Any, kind: Gate, dense: keras.layers.Layer, name: str) -> Any:
+    """Multiplies maps by a gate within (0, 1), channel by channel.
+
+    Args:
+        x: (..., C).
+        kind: "glu": a dense layer of the maps, times the sigmoid of the maps themselves, as in the
+            code of the baselines (a gated linear unit has two dense layers); "cg": context gating,
+            the maps times the sigmoid of a dense layer of them.
+        dense: dense layer without activation, C -> C.
+        name: stem of the names of the other layers.
+
+    Returns:
+        (..., C).
+
+    References:
+        Miech, Laptev, Sivic, "Learnable pooling with context gating for video classification",
+        arXiv:1706.06905. Turpault et al., DCASE 2019 task 4 baseline.
+    """
+    linear = dense(x)
+    value, control = (linear, x) if kind == "glu" else (x, linear)
+    control = keras.layers.Activation("sigmoid", name=f"{name}_sigmoid")(control)
+    return keras.layers.Multiply(name=f"{name}_product")([value, control])

@@ -31,12 +31,14 @@ def torch_library() -> ModuleType:
     return optional_module("torch", "A file of PyTorch", remedy)
 
 
-def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
+def read_checkpoint(path: Path, part: str = "") -> dict[str, np.ndarray]:
     """Reads the state dict in a checkpoint, on the CPU, from tensors and plain values only.
 
     Args:
         path: file of `torch.save`, of any version: a state dict, or a dict with one under a name of
             `CONTAINERS`.
+        part: where the state dict is in any other file: names of nested dicts and beginnings of
+            tensors' names, joined by dots, such as "state_dict.sed_teacher"; empty: as above.
 
     Returns:
         Arrays by name, without the prefix of `torch.nn.DataParallel`; numbers of half precision
@@ -57,7 +59,8 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
         raise CheckpointError(problem) from error
     except Exception as error:  # PyTorch raises many kinds for a damaged file
         raise CheckpointError(_unreadable(path, error)) from error
-    state = dict(_without_prefix(_state_dict(path, content, torch)))
+    found = _part(path, content, part, torch) if part else _state_dict(path, content, torch)
+    state = dict(_without_prefix(found))
     arrays = {name: _array(value, torch) for name, value in state.items()}
     wrong = [name for name, array in arrays.items() if array is None]
     if wrong:
@@ -118,8 +121,32 @@ def _state_dict(path: Path, content: Any, torch: ModuleType) -> Mapping[Any, Any
         received = f"a dict of {_shown(content) or 'nothing'}"
     raise CheckpointError(
         f"{path}: expected a state dict, or a dict with one under {', '.join(CONTAINERS[:-1])} or"
-        f" {CONTAINERS[-1]}. Received: {received}. Save only the state dict of the one network."
+        f" {CONTAINERS[-1]}. Received: {received}. Choose one with --part, or save only the state"
+        " dict of one network."
     )
+
+
+def _part(path: Path, content: Any, part: str, torch: ModuleType) -> Mapping[Any, Any]:
+    """Tensors of nested dicts whose names, joined by dots, begin with `part`; without it."""
+    tensors = dict(_flat(content, "", torch))
+    prefix = f"{part.rstrip('.')}."
+    found = {n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)}
+    if found:
+        return found
+    beginnings = dict.fromkeys(".".join(name.split(".")[:2]) for name in tensors)
+    raise CheckpointError(
+        f"{path}: no tensor in the part {part!r}. Expected: one of {_shown(beginnings) or 'none'},"
+        " or more of a name."
+    )
+
+
+def _flat(content: Any, prefix: str, torch: ModuleType) -> Iterator[tuple[str, Any]]:
+    """Yields all tensors of nested dicts by their names, joined by dots."""
+    if isinstance(content, torch.Tensor):
+        yield prefix.rstrip("."), content
+    elif isinstance(content, Mapping):
+        for name, value in content.items():
+            yield from _flat(value, f"{prefix}{name}.", torch)
 
 
 def _without_prefix(state: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:

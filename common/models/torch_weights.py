@@ -45,6 +45,7 @@ _GRU_MATRIX = Kind(lambda there: _swap_gates(there.T), lambda here: [_swap_gates
 _CONV = Kind(lambda there: there.transpose(2, 3, 1, 0), lambda here: [here.transpose(3, 2, 0, 1)])
 KINDS = {
     "conv": _CONV,  # OIHW, HWIO
+    "conv1d": Kind(lambda there: there.transpose(2, 1, 0), lambda here: [here.transpose(2, 1, 0)]),
     "linear": Kind(np.transpose, lambda here: [here.T]),  # (out, in), (in, out)
     "vector": Kind(np.asarray, lambda here: [here]),
     "gru_kernel": _GRU_MATRIX,  # (3U, in), (in, 3U)
@@ -83,17 +84,67 @@ def gru_kernel_of_maps(n_channels: int) -> Kind:
     return Kind(to_keras, to_torch)
 
 
+def basis_kernels(n_kernels: int) -> Kind:
+    """Kind of the basis kernels of a dynamic convolution, which is one convolution here.
+
+    Args:
+        n_kernels: number of kernels, the first axis there; here, the filters of each stand next to
+            each other.
+    """
+
+    def to_keras(there: np.ndarray) -> np.ndarray:
+        return _CONV.to_keras(there.reshape(-1, *there.shape[2:]))
+
+    def to_torch(here: np.ndarray) -> Sequence[np.ndarray]:
+        (there,) = _CONV.to_torch(here)
+        return [there.reshape(n_kernels, -1, *there.shape[1:])]
+
+    return Kind(to_keras, to_torch)
+
+
+def joined_linear(sizes: Sequence[int]) -> tuple[Kind, Kind]:
+    """Kinds of weights and biases of several dense layers there that are one here.
+
+    Args:
+        sizes: outputs of each layer there, whose order is that of the outputs here.
+    """
+    ends = np.cumsum(sizes)[:-1]
+    weights = Kind(
+        lambda *there: np.concatenate(there).T, lambda here: np.split(here.T, ends, axis=0)
+    )
+    return weights, Kind(lambda *there: np.concatenate(there), lambda here: np.split(here, ends))
+
+
 def batch_norm_names(here: str, there: str) -> Names:
     """Names of batch normalisation: the layer's name here and its prefix there."""
     return {f"{here}/{part}": (f"{there}.{name}", "vector") for part, name in BATCH_NORM.items()}
 
 
 def linear_names(here: str, there: str, kind: str = "linear") -> Names:
-    """Names of weights and bias of a dense layer or, with kind "conv", a convolution."""
+    """Names of weights and bias of a dense layer or, by its kind, a convolution."""
     return {
         f"{here}/kernel": (f"{there}.weight", kind),
         f"{here}/bias": (f"{there}.bias", "vector"),
     }
+
+
+def dynamic_names(here: str, there: str, n_kernels: int, pooling: str) -> Names:
+    """Names of `common.models.dynamic_convolution.dynamic_convolution`.
+
+    Args:
+        here: name of the convolution.
+        there: its prefix in PyTorch.
+        n_kernels: number of basis kernels.
+        pooling: see `DynamicOptions` there.
+    """
+    names: dict = {f"{here}/kernel": (f"{there}.weight", basis_kernels(n_kernels))}
+    here, there = f"{here}_attention", f"{there}.attention"
+    if pooling == "both":
+        names |= linear_names(f"{here}_dense1", f"{there}.fc1")
+        return names | linear_names(f"{here}_dense2", f"{there}.fc2")
+    names[f"{here}_conv1/kernel"] = f"{there}.conv1d1.weight", "conv1d"
+    names |= batch_norm_names(f"{here}_norm", f"{there}.bn")
+    return names | linear_names(f"{here}_conv2", f"{there}.conv1d2", "conv1d")
 
 
 def gru_names(here: str, there: str, layer: int, kernel: str | Kind = "gru_kernel") -> Names:
@@ -105,13 +156,27 @@ def gru_names(here: str, there: str, layer: int, kernel: str | Kind = "gru_kerne
         layer: number of this one among them.
         kernel: kind of the input weights.
     """
-    names: dict[str, tuple[str | tuple[str, ...], str | Kind]] = {}
-    for way, ending in (("forward", f"l{layer}"), ("backward", f"l{layer}_reverse")):
-        names[f"{here}/{way}/kernel"] = f"{there}.weight_ih_{ending}", kernel
-        names[f"{here}/{way}/recurrent_kernel"] = f"{there}.weight_hh_{ending}", "gru_recurrent"
-        biases = f"{there}.bias_ih_{ending}", f"{there}.bias_hh_{ending}"
-        names[f"{here}/{way}/bias"] = biases, "gru_bias"
-    return names
+    forward = gru_way_names(f"{here}/forward", there, f"l{layer}", kernel)
+    return forward | gru_way_names(f"{here}/backward", there, f"l{layer}_reverse", kernel)
+
+
+def gru_way_names(
+    here: str, there: str, ending: str, kernel: str | Kind = "gru_kernel"
+) -> dict[str, tuple[str | tuple[str, ...], str | Kind]]:
+    """Names of one direction of a GRU.
+
+    Args:
+        here: name of the Keras layer.
+        there: prefix of the stacked layers in PyTorch.
+        ending: layer and direction there, such as "l0_reverse".
+        kernel: kind of the input weights.
+    """
+    biases = f"{there}.bias_ih_{ending}", f"{there}.bias_hh_{ending}"
+    return {
+        f"{here}/kernel": (f"{there}.weight_ih_{ending}", kernel),
+        f"{here}/recurrent_kernel": (f"{there}.weight_hh_{ending}", "gru_recurrent"),
+        f"{here}/bias": (biases, "gru_bias"),
+    }
 
 
 def attention_names(here: str, there: str) -> Names:

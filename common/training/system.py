@@ -64,7 +64,8 @@ class Stage:
 class System(Protocol):
     """A system file, `<family>/systems/<name>.py`; the family may ask for more, see `Systems`.
 
-    A file may also define `torch_names`, where PyTorch weights of the system were published.
+    A file may also define `torch_names`, where PyTorch weights of the system were published, and
+    `published_state`, which brings other forms of a state dict to those names.
     """
 
     NetworkConfig: type[Section]  # sizes of the network: `network` in the settings of a task

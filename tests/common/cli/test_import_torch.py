@@ -42,7 +42,7 @@ def random_state() -> dict[str, np.ndarray]:
 def state(monkeypatch):
     """The arrays in the checkpoint that the command reads; tests may change them."""
     found = random_state()
-    monkeypatch.setattr(import_torch, "read_checkpoint", lambda path: found)
+    monkeypatch.setattr(import_torch, "read_checkpoint", lambda path, part: found)
     return found
 
 
@@ -142,6 +142,22 @@ def test_tensors_that_do_not_fit_are_named_without_output(tmp_path, state, capsy
     assert not list(tmp_path.iterdir())
 
 
+def test_a_system_may_bring_a_checkpoint_to_the_published_names(tmp_path, state, monkeypatch):
+    asked, renamed = [], dict(state)
+    monkeypatch.setattr(import_torch, "read_checkpoint", lambda path, part: {part: path})
+
+    def published_state(given, network):
+        asked.append((given, network.filters))
+        return renamed
+
+    monkeypatch.setattr(cnn, "published_state", published_state, raising=False)
+    assert main("c.pth", "--out", tmp_path / "m.keras", "--part", "state_dict.teacher") == 0
+    assert asked == [({"state_dict.teacher": Path("c.pth")}, FILTERS)]
+    model = keras.saving.load_model(tmp_path / "m.keras")
+    for name, array in torch_state(model, NAMES).items():
+        np.testing.assert_array_equal(array, state[name])
+
+
 def test_a_model_of_another_network_is_not_exported(tmp_path, state, written, capsys):
     assert main("c.pth", "--out", tmp_path / "m.keras") == 0
     other = ["--set", "network.architecture=cnn5"]
@@ -189,6 +205,7 @@ def test_without_pytorch_the_extra_is_named(monkeypatch, capsys, arguments):
         (["c.pth", "--out", "m.pt"], "must end in .keras"),
         (["m.keras", "--out", "./m.keras"], "must be another file"),
         (["--export", "m.keras", "--out", "c.pt", "--statistics", "s.npz"], "not to --export"),
+        (["--export", "m.keras", "--out", "c.pt", "--part", "model"], "not to --export"),
         (["c.pth", "--out", "m.keras", "--groups", "1"], "give it with --statistics"),
     ],
 )

@@ -293,3 +293,24 @@ def test_a_saved_normalisation_is_loaded_as_such(tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True).get_layer("bn")
     assert type(loaded) is BatchNormalization and loaded.momentum == 0.7
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (2, 6, 5)])  # with the fused kernel, and without
+def test_the_running_variance_may_be_the_estimate_for_all_data(shape):
+    x = np.random.default_rng(0).normal(2, 3, shape).astype(np.float32)
+    values = x.reshape(-1, 5)
+    for unbiased in (False, True):
+        layer = NormOptions(1e-3, 0.01, unbiased=unbiased).layer("bn")
+        layer(x, training=True)
+        expected = 0.01 + 0.99 * values.var(axis=0, ddof=int(unbiased))
+        np.testing.assert_allclose(layer.moving_variance, expected, rtol=1e-5)
+        np.testing.assert_allclose(layer.moving_mean, 0.99 * values.mean(axis=0), rtol=1e-5)
+    again = BatchNormalization.from_config(layer.get_config())
+    assert again.unbiased
+
+
+def test_frozen_batch_normalisation_keeps_its_statistics_and_uses_them():
+    layer = NormOptions(1e-3, 0.9, frozen=True).layer("bn")
+    x = np.random.default_rng(0).normal(2, 3, (2, 3, 4, 5)).astype(np.float32)
+    np.testing.assert_allclose(layer(x, training=True), x / np.sqrt(1 + 1e-3), rtol=1e-5)
+    assert not np.any(layer.moving_mean) and not layer.trainable_weights

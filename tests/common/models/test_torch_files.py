@@ -56,6 +56,24 @@ def test_the_state_dict_is_found_in_all_published_forms(tmp_path, wrap, zipped):
     assert_same(read_checkpoint(path))
 
 
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (lambda state: {"model": {"name": "CRNN", "state_dict": state}}, "model.state_dict"),
+        (
+            lambda state: {"state_dict": {f"sed_teacher.{n}": each for n, each in state.items()}},
+            "state_dict.sed_teacher",
+        ),
+    ],
+)
+def test_a_part_of_a_file_is_read_by_its_name(tmp_path, content, part):
+    whole = content(tensors()) | {"other": {"fc.bias": torch.ones(3)}, "epoch": 7}
+    path = saved(tmp_path / "c.pth", whole)
+    assert_same(read_checkpoint(path, part))
+    with pytest.raises(CheckpointError, match=r"no tensor in the part 'teacher'.*other\.fc"):
+        read_checkpoint(path, "teacher")
+
+
 def test_a_prefix_of_some_names_is_part_of_them(tmp_path):
     state = {"module.a": torch.zeros(1), "b": torch.zeros(1)}
     assert set(read_checkpoint(saved(tmp_path / "c.pth", state))) == {"module.a", "b"}

@@ -1,4 +1,4 @@
-"""Both systems of the family are equal on JAX and TensorFlow, and train on JAX."""
+"""The networks of the family are equal on JAX and TensorFlow, and train on JAX."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from common.models.layers import weights_by_name, with_statistics
-from sed_task4.systems import cnn, crnn_two_pass
+from sed_task4.systems import _mean_teacher_network, cnn, crnn_two_pass
 from tests.patience import PATIENCE_S
 
 SYSTEMS = {
@@ -28,16 +28,27 @@ SYSTEMS = {
             dropout=0,
         ),
     ),
+    "_mean_teacher_network": (
+        _mean_teacher_network,
+        _mean_teacher_network.NetworkConfig(
+            n_filters=(3, 4),
+            pool_bands=(4, 4),
+            pool_frames=(2, 1),
+            gru_units=(5,),
+            dropout=0,
+            dynamic_layers=(False, True),
+        ),
+    ),
 }
 N_CLASSES = 3
 
 PROGRAM = """
+import importlib
 import sys
 import keras
 import numpy as np
 from common.models.layers import set_weights_by_name, weights_by_name, with_statistics
 from common.models.losses import MaskedBinaryCrossentropy
-from common.training.system import load_system
 
 assert keras.backend.backend() == "jax"
 folder = sys.argv[1]
@@ -45,7 +56,7 @@ for name, settings in zip(sys.argv[2::2], sys.argv[3::2]):
     with np.load(f"{folder}/{name}.npz") as stored:
         given = dict(stored)
     x, y = given.pop("x"), {output: given.pop(output) for output in ("clip", "frames")}
-    system = load_system("sed_task4", name)
+    system = importlib.import_module(f"sed_task4.systems.{name}")
     network = system.NetworkConfig.model_validate_json(settings)
     model = system.build_model((None, *x.shape[2:]), y["clip"].shape[-1], network)
     model = with_statistics(model, x.mean((0, 1)), x.std((0, 1)))
