@@ -14,6 +14,7 @@ import numpy as np
 from common.cli.base import base_parser, params_path, run_safely
 from common.errors import CheckpointError, ConfigError, DataError
 from common.family import load
+from common.features.scaling import dataset_statistics
 from common.io.archives import read_arrays
 from common.io.files import atomic_path
 from common.models.torch_files import read_checkpoint, torch_library, write_checkpoint
@@ -47,13 +48,13 @@ def import_weights(
         DataError: the statistics do not fit the features, or the model cannot be written.
     """
     state = read_checkpoint(checkpoint)
-    model, names = _network(task)
+    model, names, levels = _network(task)
     from common.models import layers, torch_weights  # now that the backend is chosen
 
     torch_weights.load_state(model, state, names)
     if statistics is not None:
         try:
-            model = layers.with_statistics(model, *statistics)
+            model = layers.with_statistics(model, *statistics, levels=levels)
         except ValueError as error:
             problem = "The statistics do not fit the features of the task."
             raise DataError(f"{problem} {error}") from error
@@ -80,7 +81,7 @@ def export_weights(path: Path, task: BaseTask, out: Path) -> dict[str, np.ndarra
         DataError: the checkpoint cannot be written.
     """
     torch_library()
-    network, names = _network(task)
+    network, names, _ = _network(task)
     from common.models import layers, saving, torch_weights  # now that the backend is chosen
 
     model = saving.load_model(path, "Give a file that training or this command has written.")
@@ -120,7 +121,10 @@ def read_mean_std(source: Path, task: BaseTask, groups: Sequence[str] | None = N
         changed = "; ".join(changed_settings(stored, task.features.content()))
         if changed:
             raise DataError(f"{source} holds other features than the task's. {changed}.")
-        return store.statistics(groups)
+        features: Any = task.features
+        if not features.entry.is_linear:
+            return store.statistics(groups)
+        return dataset_statistics(store.running_statistics(groups), features.scaling)
     if groups is not None:
         raise ConfigError(f"--groups chooses among groups of a store. Received: the file {source}.")
     try:
@@ -138,8 +142,8 @@ def read_mean_std(source: Path, task: BaseTask, groups: Sequence[str] | None = N
     return mean, std
 
 
-def _network(task: BaseTask) -> tuple[Any, Any]:
-    """Builds the task's network, with the places of the PyTorch weights in it.
+def _network(task: BaseTask) -> tuple[Any, Any, Any]:
+    """Builds the task's network, with the places of the PyTorch weights in it, and its levels.
 
     Raises:
         ConfigError: its system has no published PyTorch weights.
@@ -151,7 +155,8 @@ def _network(task: BaseTask) -> tuple[Any, Any]:
             f"`system: {task.system}` was not published in PyTorch, so names and order of its"
             " tensors are unknown. Expected: a task whose system file has `torch_names`."
         )
-    return experiment.new_network(), experiment.system.torch_names(experiment.network)
+    names = experiment.system.torch_names(experiment.network)
+    return experiment.new_network(), names, experiment.levels()
 
 
 def _save(model: Any, path: Path) -> None:
