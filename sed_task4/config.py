@@ -101,8 +101,18 @@ class TaskConfig(BaseTask):
             raise ValueError(f"`sets.validate_on` must not be a subset to train on: {trained_on}.")
         if trained_on & set(self.sets.test):
             raise ValueError("`sets.test` must not name a subset to train on.")
-        self.decoding.check_classes(self.dataset.n_classes)
+        if self.features.entry.is_linear and self.pipeline.padding == "mean":
+            raise ValueError(
+                f"`pipeline.padding: mean` does not fit the magnitudes of {self.features.kind}."
+                " Expected: repeat; `features.pad_value` says how clips are padded."
+            )
+        self.decoding.resolved(self.dataset.classes, self.features.hop_s)
         return self
+
+    @property
+    def clip_decoding(self) -> DecodingConfig:
+        """Decoding with median lengths in frames, in the order of the classes."""
+        return self.decoding.resolved(self.dataset.classes, self.features.hop_s)
 
     @property
     def batch_sizes(self) -> list[int]:

@@ -18,9 +18,11 @@ from common.display.plotting import save_figure
 from common.errors import CheckpointError, ConfigError
 from common.events.table import EventTable
 from common.features.frontend import Frontend
+from common.features.scaling import dataset_statistics
 from common.features.settings import feature_shape, frontend_of
 from common.io.files import write_json
 from common.models.audio_features import features_of
+from common.models.levels import level_layers
 from common.runtime.distribution import devices
 from common.settings.pipeline import PipelineConfig
 from common.training.evaluation import Prediction, predict_recordings
@@ -32,8 +34,15 @@ from sed_task4 import clip_groups, figures
 from sed_task4.clip_groups import GROUP, ClipSources
 from sed_task4.config import Task4Training, TaskConfig
 from sed_task4.dataset import check_disjoint
-from sed_task4.decoding import best_thresholds, decision_scores, spread_tags, sweep_remark
+from sed_task4.decoding import (
+    DecodingConfig,
+    best_thresholds,
+    decision_scores,
+    spread_tags,
+    sweep_remark,
+)
 from sed_task4.lengths import frames_within, lengths_of_store, log_cut
+from sed_task4.median_search import ScoredClip, named, read_medians, search_medians
 from sed_task4.pseudo_labels import write_pseudo_labels
 from sed_task4.score import SystemOutput, TestSet, score_report
 from sed_task4.submission import write_run_files
@@ -42,15 +51,17 @@ from sed_task4.validation import ClipResult, ClipScorer, ValidationScorer, take_
 logger = logging.getLogger(__name__)
 SPLIT = "validation_split.json"
 THRESHOLDS = "tag_thresholds.json"
+MEDIANS = "median_frames.json"
 
 
 @dataclass(frozen=True)
 class FinishedPass:
-    """A finished stage: its model, and the thresholds of its tags (K,)."""
+    """A finished stage: its model, the thresholds of its tags (K,), and its decoding."""
 
     stage: Stage
     model: keras.Model
     thresholds: np.ndarray
+    decoding: DecodingConfig
 
 
 @dataclass
@@ -61,11 +72,13 @@ class Found:
         test: ground truth; None without strong labels.
         systems: by row of the table, the last stage first.
         example: the last stage's prediction of the first clip with an event.
+        decoding: of the last stage; None before the first.
     """
 
     test: TestSet | None = None
     systems: dict[str, SystemOutput] = field(default_factory=dict)
     example: ClipResult | None = None
+    decoding: DecodingConfig | None = None
 
 
 class Experiment(BaseExperiment[TaskConfig, Found]):
@@ -80,6 +93,11 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
     def frontend(self) -> Frontend | None:
         """Features that the models compute of audio; None: they take stored features."""
         return frontend_of(self.task.features, self.task.dataset.sample_rate_hz)
+
+    def levels(self) -> Sequence[keras.layers.Layer]:
+        """New layers from linear magnitudes to scaled levels; none for other features."""
+        features = self.task.features
+        return level_layers(features.levels, features.scaling) if features.entry.is_linear else ()
 
     def check(self) -> None:
         """Raises ConfigError if the system needs unlabelled clips and the task has none."""
@@ -115,7 +133,9 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
                 unlabelled = self._unlabelled(store, sources, validation)
                 train = self._pseudo_labelled(before, unlabelled, place)
             model = self._train(stage, train, validation, before, store, place)
-            before = FinishedPass(stage, model, self._thresholds(stage, model, validation, place))
+            thresholds = self._thresholds(stage, model, validation, place)
+            decoding = self._decoding(stage, model, validation, place, thresholds)
+            before = FinishedPass(stage, model, thresholds, decoding)
             self._test(before, store, place, found)
         self._draw_example(found, store, folder)
         return self.report([found], folder)
@@ -163,16 +183,25 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
             return clip_s if whole else prediction.frames * features.hop_s
         return min(clip_s, inside * round(prediction.frames / len(activity)) * features.hop_s)
 
-    def new_clip_scorer(self, thresholds: np.ndarray | None = None) -> ClipScorer:
+    def new_clip_scorer(
+        self, thresholds: np.ndarray | None = None, decoding: DecodingConfig | None = None
+    ) -> ClipScorer:
         """A decoder and scorer of clips with the task's settings.
 
         Args:
             thresholds: tag thresholds (K,) in place of the gate in the settings.
+            decoding: the rule, in place of that in the settings.
         """
-        task, dataset, decoding = self.task, self.task.dataset, self.task.decoding
-        searched = decoding.tag_threshold is not None and decoding.search_thresholds
-        gate, hop_s = thresholds if searched else None, task.features.hop_s
+        task, dataset = self.task, self.task.dataset
+        decoding = decoding or task.clip_decoding
+        gate, hop_s = self._gate(thresholds), task.features.hop_s
         return ClipScorer(dataset.n_classes, decoding, hop_s, dataset.clip_s, task.scoring, gate)
+
+    def _gate(self, thresholds: np.ndarray | None) -> np.ndarray | None:
+        """Searched tag thresholds (K,), if these replace the gate in the settings."""
+        decoding = self.task.decoding
+        is_searched = decoding.tag_threshold is not None and decoding.search_thresholds
+        return thresholds if is_searched else None
 
     def decisive_score(self, stage: Stage) -> tuple[str, str]:
         """Score of the validation set that selects a stage's model, and "min" or "max"."""
@@ -255,7 +284,8 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         task = self.task
         training, pipeline = self._training(stage)
         lengths_s = lengths_of_store(store, task.dataset.clip_s)
-        statistics, model_input = self._statistics(store), ModelInput(self.frontend)
+        statistics = self._statistics(store)
+        model_input = ModelInput(self.frontend, levels=self.levels)
         data = stage_data(
             stage, train, validation, statistics, pipeline, task.seed, training, model_input
         )
@@ -280,7 +310,11 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         return training.model_copy(update=changes), pipeline
 
     def _statistics(self, store: FeatureStore) -> tuple[np.ndarray, np.ndarray]:
-        return store.statistics(self.task.sets.statistics, ddof=self.task.features.ddof)
+        features = self.task.features
+        if not features.entry.is_linear:
+            return store.statistics(self.task.sets.statistics, ddof=features.ddof)
+        of_levels = store.running_statistics(self.task.sets.statistics)
+        return dataset_statistics(of_levels, features.scaling, features.ddof)
 
     def _results(
         self, model: keras.Model, stage: Stage, selection: Selection
@@ -310,10 +344,42 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
             write_json(path, dict(zip(task.dataset.classes, chosen.tolist(), strict=True)))
         return read_thresholds(path, task.dataset.classes)
 
+    def _decoding(
+        self,
+        stage: Stage,
+        model: keras.Model,
+        validation: Selection,
+        folder: Path,
+        thresholds: np.ndarray,
+    ) -> DecodingConfig:
+        """Decoding of a stage; searched median lengths are stored with it."""
+        task, path, decoding = self.task, folder / MEDIANS, self.task.clip_decoding
+        if not decoding.search_medians:
+            return decoding
+        if not path.exists():
+            found = search_medians(
+                [
+                    ScoredClip(
+                        each.frames[: each.n_inside], each.clip, each.events, each.duration_s
+                    )
+                    for each in self._results(model, stage, validation)
+                    if each.events is not None
+                ],
+                decoding,
+                task.features.hop_s,
+                tag_thresholds=self._gate(thresholds),
+                collar_s=task.scoring.collar_s,
+                offset_share=task.scoring.offset_share,
+            )
+            write_json(path, named(found, task.dataset.classes))
+        lengths = read_medians(path, task.dataset.classes)
+        return decoding.model_copy(update={"median_frames": lengths})
+
     def _test(self, trained: FinishedPass, store: FeatureStore, folder: Path, found: Found) -> None:
         """Writes the events of the test clips, and adds them to `found` if strongly labelled."""
         task, name = self.task, trained.stage.name
-        scorer = self.new_clip_scorer(trained.thresholds)
+        decoding = found.decoding = trained.decoding
+        scorer = self.new_clip_scorer(trained.thresholds, decoding)
         reference, frames, durations_s = [], [], []
         for clip in self._results(trained.model, trained.stage, Selection(store, task.sets.test)):
             take_in(scorer, clip)
@@ -321,7 +387,7 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
             if found.example is None or (clip.name == found.example.name):
                 found.example = clip if clip.events is None or len(clip.events) else None
             inside = clip.frames[: clip.n_inside]
-            frames.append(decision_scores(inside, clip.clip, task.decoding, scorer.tag_thresholds))
+            frames.append(decision_scores(inside, clip.clip, decoding, scorer.tag_thresholds))
             durations_s.append(clip.duration_s)
         write_run_files(folder, scorer.names, scorer.estimates, task.dataset.classes, durations_s)
         truth = [events for events in reference if events is not None]
@@ -332,7 +398,7 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         names, truth = scorer.names, scorer.references
         found.test = TestSet(names, truth, dataset.classes, dataset.clip_s, lengths_s=lengths_s)
         thresholds, tags = trained.thresholds, scorer.tag_probabilities
-        curves = frames, task.features.hop_s, thresholds, sweep_remark(task.decoding)
+        curves = frames, task.features.hop_s, thresholds, sweep_remark(decoding)
         systems = {name: SystemOutput(scorer.estimates, tags, *curves)}
         ends = zip(tags, lengths_s, strict=True)
         spread = [spread_tags(row >= thresholds, end_s) for row, end_s in ends]
@@ -360,7 +426,7 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         clip, task = found.example, self.task
         if clip is None:
             return
-        scorer = self.new_clip_scorer()
+        scorer = self.new_clip_scorer(decoding=found.decoding)
         take_in(scorer, clip)
         features = features_of(store.record(task.sets.test, clip.name), self.frontend)
         values = features[: clip.n_inside, :, 0]

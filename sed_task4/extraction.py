@@ -23,8 +23,13 @@ from common.simulation.dataset_folder import check_finished
 from sed_task4.clip_groups import GROUP, group_problems
 from sed_task4.config import TaskConfig
 from sed_task4.dataset import Clip, DatasetConfig, find_clips, labels_of, warn_absent_classes
-from sed_task4.features import FeatureConfig, compute_features, prepare_audio
-from sed_task4.labels import event_array, frame_activity, multi_hot
+from sed_task4.features import (
+    FeatureConfig,
+    compute_features,
+    level_statistics_array,
+    prepare_audio,
+)
+from sed_task4.labels import event_array, frame_activity, held, multi_hot
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +51,11 @@ class ExampleMaker:
         inputs = clip_inputs(audio, self.features, rate_hz, clip_s)
         inside = self.features.frames_inside(len(audio), rate_hz, clip_s)
         n_frames = len(inputs["features"])
-        return inputs | clip_labels(clip, self.dataset, self.features, n_frames, inside)
+        levels = level_statistics_array(inputs["features"], self.features)
+        if levels and self.features.on_device:  # statistics are of the levels alone
+            del inputs["features"]
+        labels = clip_labels(clip, self.dataset, self.features, n_frames, inside)
+        return inputs | levels | labels
 
 
 def clip_inputs(
@@ -81,13 +90,30 @@ def clip_labels(
     activity = np.full((n_frames, n_classes), -1, np.int8)
     if clip.events is not None:
         events = event_array(clip.events, dataset.classes)
-        rate, rule = features.frames_per_s, features.label_rule
-        activity[:inside] = frame_activity(events, inside, rate, n_classes, rule)
+        activity[:inside] = held_activity(events, inside, n_classes, features, dataset)
     tags = np.full(n_classes, -1, np.int8)
     if clip.events is not None or clip.tags is not None:
         tags = multi_hot(labels_of(clip), dataset.classes)
     labelled = np.array(clip.events is not None, np.uint8)
     return {"activity": activity, "tags": tags, "events": events, "labelled": labelled}
+
+
+def held_activity(
+    events: np.ndarray,
+    n_frames: int,
+    n_classes: int,
+    features: FeatureConfig,
+    dataset: DatasetConfig,
+) -> np.ndarray:
+    """Activity of a clip int8 (T, K), from its events (n, 3) by the settings of the labels."""
+    pooling, rule = features.label_frames, features.label_rule
+    n_labels = -(-n_frames // pooling)
+    published = rule in ("dcase2019", "desed")  # which round whole samples and hops
+    rate = features.frames_per_s / pooling
+    frames = features.label_grid(dataset.sample_rate_hz) if published else rate
+    rounding = features.offset_rounding
+    activity = frame_activity(events, n_labels, frames, n_classes, rule, rounding)
+    return held(activity, pooling, n_frames)
 
 
 class ClipStore(FamilyStore):

@@ -56,7 +56,9 @@ LEARNING_PANELS = (
 def logmel_spectrogram(
     values: np.ndarray, duration_s: float, features: FeatureConfig
 ) -> Spectrogram:
-    """Log-mel values (T, F) in the unit of the features, for a figure."""
+    """Mel values (T, F) of stored features, in the unit of the features' levels, for a figure."""
+    if features.entry.is_linear:
+        values = features.entry.level_db(values[..., None])
     return Spectrogram(values, duration_s, features.entry.level_unit, title=LOGMEL)
 
 

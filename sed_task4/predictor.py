@@ -15,11 +15,12 @@ from common.inference.windows import Window, Windows
 from common.training.ensemble import Ensemble, Outputs, load_models, scored_stages
 from sed_task4.config import TaskConfig
 from sed_task4.decoding import DecodingConfig, FoundEvent, OnlineDecoder, gated_frames
-from sed_task4.experiment import THRESHOLDS, Experiment, read_thresholds
+from sed_task4.experiment import MEDIANS, THRESHOLDS, Experiment, read_thresholds
 from sed_task4.extraction import clip_inputs
-from sed_task4.features import FeatureConfig
+from sed_task4.features import ZERO_DB, FeatureConfig
 from sed_task4.figures import logmel_spectrogram, prediction_figure
 from sed_task4.lengths import frames_within
+from sed_task4.median_search import read_medians
 
 Probabilities = Callable[[Outputs, int], tuple[np.ndarray, np.ndarray]]
 _OVERLAP = 5  # neighbouring clips share a fifth of their length
@@ -46,9 +47,13 @@ def load_predictor(
     thresholds = None
     if task.decoding.tag_threshold is not None and task.decoding.search_thresholds:
         thresholds = read_thresholds(run / stages[-1].name / THRESHOLDS, task.dataset.classes)
+    decoding = task.clip_decoding
+    if decoding.search_medians:
+        medians = read_medians(run / stages[-1].name / MEDIANS, task.dataset.classes)
+        decoding = decoding.model_copy(update={"median_frames": medians})
     frames = task.pipeline.sequence_frames
     windows = Windows(frames, frames // _OVERLAP, last_is_whole=True)
-    return ClipPredictor(experiment, models, windows, thresholds)
+    return ClipPredictor(experiment, models, windows, thresholds, decoding)
 
 
 class ClipPredictor(Predictor["CurveDecoder"]):
@@ -59,11 +64,23 @@ class ClipPredictor(Predictor["CurveDecoder"]):
         models: trained models.
         windows: clips, which overlap in longer recordings.
         thresholds: tag thresholds (K,) in place of `decoding.tag_threshold`.
+        decoding: the rule, in place of that in the settings.
     """
 
-    def __init__(self, experiment: Any, models: Ensemble, windows: Windows, thresholds: Any = None):
+    def __init__(
+        self,
+        experiment: Any,
+        models: Ensemble,
+        windows: Windows,
+        thresholds: np.ndarray | None = None,
+        decoding: DecodingConfig | None = None,
+    ):
         super().__init__(experiment, models, windows)
+        features = self.task.features
+        if features.pad_value == "zero_db":  # as clips are padded for training
+            self.padding = np.full(experiment.feature_shape(self.task), ZERO_DB, np.float32)
         self._thresholds = thresholds
+        self._decoding = decoding or self.task.clip_decoding
 
     def new_framing(self) -> Framing:
         """Positions of the feature frames."""
@@ -83,7 +100,7 @@ class ClipPredictor(Predictor["CurveDecoder"]):
             return system.probabilities(outputs, network=network, n_frames=n_frames)
 
         hop_s, thresholds = task.features.hop_s, self._thresholds
-        return CurveDecoder(probabilities, task.decoding, hop_s, self.classes, thresholds)
+        return CurveDecoder(probabilities, self._decoding, hop_s, self.classes, thresholds)
 
     def draw(
         self,
@@ -116,7 +133,7 @@ def framing_of(features: FeatureConfig, rate_hz: int, clip_s: float, clip_frames
         # a frame may be centred on the end, if the clip has room for it
         return frames if not entry.counts_the_end or frames <= clip_frames else -(-n_samples // hop)
 
-    min_samples = 0 if entry.counts_the_end else round(clip_s * rate_hz)
+    min_samples = round(clip_s * rate_hz) if features.pads_audio else 0
     return Framing.of(frontend, n_frames, min_samples)
 
 

@@ -50,7 +50,8 @@ def untrained_stages(
             else AudioFeatures(experiment.frontend, name=FRONTEND)
         )
         statistics = (np.full(shape[1:], value) for value in (mean, std))
-        found.append((stage, with_statistics(lively(stage.build(shape)), *statistics, frontend)))
+        network, levels = lively(stage.build(shape)), experiment.levels()
+        found.append((stage, with_statistics(network, *statistics, frontend, levels)))
     return found
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from common.cli.base import base_parser, params_path, run_safely
 from common.errors import CheckpointError, ConfigError, DataError
 from common.family import load
+from common.features.scaling import dataset_statistics
 from common.io.archives import read_arrays
 from common.io.files import atomic_path
 from common.models.torch_files import read_checkpoint, torch_library, write_checkpoint
@@ -61,7 +62,7 @@ def import_weights(
     torch_weights.load_state(model, state, names)
     if statistics is not None:
         try:
-            model = layers.with_statistics(model, *statistics)
+            model = layers.with_statistics(model, *statistics, levels=experiment.levels())
         except ValueError as error:
             problem = "The statistics do not fit the features of the task."
             raise DataError(f"{problem} {error}") from error
@@ -128,7 +129,10 @@ def read_mean_std(source: Path, task: BaseTask, groups: Sequence[str] | None = N
         changed = "; ".join(changed_settings(stored, task.features.content()))
         if changed:
             raise DataError(f"{source} holds other features than the task's. {changed}.")
-        return store.statistics(groups)
+        features: Any = task.features
+        if not features.entry.is_linear:
+            return store.statistics(groups)
+        return dataset_statistics(store.running_statistics(groups), features.scaling)
     if groups is not None:
         raise ConfigError(f"--groups chooses among groups of a store. Received: the file {source}.")
     try:

@@ -110,7 +110,8 @@ class FamilyStore(ABC):
         """Extracts the examples of a set, see `extract`; `skip`: errors that leave one out."""
         folder, settings = self.folder(task, set_name), self.settings(task, set_name)
         per_shard = task.pipeline.recordings_per_shard
-        recipe = Recipe(folder, self.maker(task), self.schema(task), settings, per_shard, skip=skip)
+        parts = folder, self.maker(task), self.schema(task), settings, per_shard
+        recipe = Recipe(*parts, task.features.entry.statistics_of, skip)
         options = {"overwrite": overwrite, "progress": progress}
         return extract(recipe, items, parallel=task.parallel, **options)
 

@@ -271,6 +271,14 @@ class FeatureStore:
         Raises:
             DataError: an unknown group, or a damaged file.
         """
+        mean, std = self.running_statistics(groups).mean_std(ddof)
+        if interleaved_channels:
+            n_first = None if interleaved_channels is True else interleaved_channels
+            return interleave_channels(mean, n_first), interleave_channels(std, n_first)
+        return mean, std
+
+    def running_statistics(self, groups: Iterable[Any] | None = None) -> RunningStatistics:
+        """Statistics of the features of some groups, merged in sorted order; see `statistics`."""
         stored: dict[str, RunningStatistics] = {}
         for folder in self._statistics_in:
             stored |= read_statistics(folder / STATISTICS)
@@ -284,11 +292,7 @@ class FeatureStore:
         merged = RunningStatistics.empty(chosen[0].mean.shape)
         for part in chosen:
             merged.merge(part)
-        mean, std = merged.mean_std(ddof)
-        if interleaved_channels:
-            n_first = None if interleaved_channels is True else interleaved_channels
-            return interleave_channels(mean, n_first), interleave_channels(std, n_first)
-        return mean, std
+        return merged
 
     def selected(self, groups: Iterable[Any] | None = None) -> list[ShardEntry]:
         """The shards of some groups (None: all), sorted; DataError for an unknown group."""

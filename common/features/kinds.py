@@ -13,10 +13,11 @@ import numpy as np
 from common.errors import ConfigError
 from common.family import families, load
 from common.features.channel_transforms import Tables
-from common.features.spectral import mel_filters
+from common.features.spectral import MelNorm, MelScale, mel_filters
 from common.settings.stft import Stft, Window
 
 MEL_BANDS = ("n_mels", "fmin_hz", "fmax_hz")
+LEVELS = "levels"  # in dB, of linear magnitudes: what statistics are of
 LiveCompute = Callable[[np.ndarray, "FeatureSizes", int, str, slice], np.ndarray]
 _MISSING: Any = None
 _TABLES: list[Mapping[str, "FeatureKind"]] = []
@@ -41,6 +42,8 @@ class FeatureSizes(Stft):
         fmax_spectra_hz: frequency at which linear spectra end, or from which on they are averaged.
         published_phase_range: see `common.features.salsa.BinRange`.
         wrap_around: see `common.features.salsa.salsa`.
+        mel_scale: see `common.features.spectral.mel_filters`.
+        mel_norm: as well.
     """
 
     kind: str
@@ -57,11 +60,15 @@ class FeatureSizes(Stft):
     fmax_spectra_hz: float = 9000.0
     published_phase_range: bool = False
     wrap_around: bool = False
+    mel_scale: MelScale = "slaney"
+    mel_norm: MelNorm = "area"
 
     @property
     def filters(self) -> np.ndarray:
         """Mel filters, float32 (n_fft // 2 + 1, n_mels), read-only."""
-        return mel_filters(self.sample_rate_hz, self.n_fft, self.n_mels, self.fmin_hz, self.fmax_hz)
+        edges = self.fmin_hz, self.fmax_hz
+        form = self.mel_scale, self.mel_norm
+        return mel_filters(self.sample_rate_hz, self.n_fft, self.n_mels, *edges, *form)
 
 
 def level_titles(names: Sequence[str]) -> list[str]:
@@ -102,6 +109,10 @@ class FeatureKind:
             whole windows count.
         counts_the_end: True: the frame centred on the end of a recording counts too, and short
             recordings stay short; False: they are padded with silence.
+        fills_clips: True: a clip has the frame at its end, too, and short ones are padded all the
+            same, where the end counts.
+        is_linear: True: features are magnitudes, which a model turns into levels and scales, see
+            `common.models.levels`, so that augmentation can work on magnitudes.
         has_lags: True: bands are also lags of cross-correlations.
         lags_n_fft: FFT size of the cross-correlations, from the sizes.
         peak: channels among which the peak counts that `top_db` refers to: "channel", each for
@@ -136,6 +147,8 @@ class FeatureKind:
     window: Window = "hann"
     is_centred: bool = True
     counts_the_end: bool = False
+    fills_clips: bool = False
+    is_linear: bool = False
     has_lags: bool = False
     lags_n_fft: Callable[[FeatureSizes], int] = lambda sizes: sizes.gcc_n_fft
     peak: Literal["channel", "all"] | None = None
@@ -155,6 +168,11 @@ class FeatureKind:
             if not callable(getattr(self, part)):
                 text = f"The kind of features {self.name!r} lacks `{part}`. Expected: a function"
                 raise ConfigError(f"{text}, see `common.features.kinds.FeatureKind`.")
+
+    @property
+    def statistics_of(self) -> str:
+        """Array of an example whose mean and standard deviation are stored."""
+        return LEVELS if self.is_linear else "features"
 
     @property
     def has_mel_bands(self) -> bool:

@@ -1,6 +1,62 @@
-"""Levels limited to a range below their peak, as the published baselines of SELD limit them."""
+"""Levels in dB: limited to a range below their peak, and made of linear magnitudes."""
+
+from typing import Self
 
 import numpy as np
+from pydantic import Field, model_validator
+
+from common.settings.section import Section
+
+
+class LevelConfig(Section):
+    """Levels of linear magnitudes, 20 log10, as the network gets them."""
+
+    floor: float = Field(
+        1e-5, gt=0, description="Smallest magnitude; 0.00001 is the level -100 dB."
+    )
+    top_db: float | None = Field(
+        None,
+        gt=0,
+        description="Range of levels below the highest one of the clip in dB; null: no limit.",
+    )
+    lowest_db: float | None = Field(
+        None, description="Levels below are raised to this; null: no limit."
+    )
+    highest_db: float | None = Field(
+        None, description="Levels above are lowered to this; null: no limit."
+    )
+
+    @model_validator(mode="after")
+    def _has_a_range(self) -> Self:
+        lowest, highest = self.lowest_db, self.highest_db
+        if lowest is not None and highest is not None and lowest >= highest:
+            raise ValueError(
+                "`lowest_db` must be below `highest_db`."
+                f" Received: {lowest:g} dB and {highest:g} dB."
+            )
+        return self
+
+
+def magnitude_db(magnitudes: np.ndarray, levels: LevelConfig) -> np.ndarray:
+    """Levels of the magnitudes of one whole clip.
+
+    Args:
+        magnitudes: float (T, F, C), not negative.
+        levels: floor and range; the peak that `top_db` refers to is that of the array.
+
+    Returns:
+        float32 (T, F, C) in dB.
+
+    References:
+        `librosa.amplitude_to_db` with ref 1; the clamped form is that of the DESED baselines.
+    """
+    floored = np.maximum(np.asarray(magnitudes, np.float32), np.float32(levels.floor))
+    level_db = 20 * np.log10(floored)
+    if levels.top_db is not None and level_db.size:
+        level_db = np.maximum(level_db, level_db.max() - np.float32(levels.top_db))
+    if levels.lowest_db is None and levels.highest_db is None:
+        return level_db
+    return np.clip(level_db, levels.lowest_db, levels.highest_db)
 
 
 def limit_range(

@@ -1,5 +1,6 @@
 """Settings of features for all families, and the resulting sizes in samples."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import GetJsonSchemaHandler, field_validator, model_validator
@@ -10,6 +11,15 @@ from common.errors import ConfigError
 from common.features.frontend import Frontend
 from common.features.kinds import FeatureKind, unknown_kind
 from common.settings.stft import StftConfig
+
+
+def _laid_over(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values in place of defaults, section by section."""
+    merged = {**defaults, **values}
+    for name, section in defaults.items():
+        if isinstance(section, Mapping) and isinstance(values.get(name), Mapping):
+            merged[name] = {**section, **values[name]}
+    return merged
 
 
 class FeatureSettings(StftConfig):
@@ -26,7 +36,7 @@ class FeatureSettings(StftConfig):
     @classmethod
     def _published_sizes(cls, values: Any) -> Any:
         entry = cls.KINDS.get(str(values.get("kind"))) if isinstance(values, dict) else None
-        return values if entry is None else {**entry.defaults, **values}
+        return values if entry is None else _laid_over(entry.defaults, values)
 
     @field_validator("kind")
     @classmethod

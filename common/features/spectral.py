@@ -8,7 +8,7 @@ features (librosa's default before 0.10), or zeros (its default since then), as 
 import itertools
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import scipy.fft
@@ -16,6 +16,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from common.settings.stft import Edges, Stft, Window
 
+MelScale = Literal["slaney", "htk"]
+MelNorm = Literal["area", "peak"]
 _BLOCK_FRAMES = 32  # x 4 channels x 2048 samples are 1 MB, which fits the second-level cache
 POWER_FLOOR = 1e-10  # -100 dB
 _MAGNITUDE_FLOOR = float(np.spacing(1.0))  # 2.2e-16
@@ -165,9 +167,15 @@ def magnitude_phase(
 
 @lru_cache(maxsize=8)
 def mel_filters(
-    sample_rate_hz: int, n_fft: int, n_mels: int, fmin_hz: float, fmax_hz: float | None
+    sample_rate_hz: int,
+    n_fft: int,
+    n_mels: int,
+    fmin_hz: float,
+    fmax_hz: float | None,
+    scale: MelScale = "slaney",
+    norm: MelNorm = "area",
 ) -> np.ndarray:
-    """Triangular filters on Slaney's mel scale, each with unit area.
+    """Triangular filters on a mel scale.
 
     Args:
         sample_rate_hz: sample rate of the audio.
@@ -175,15 +183,17 @@ def mel_filters(
         n_mels: number of mel bands.
         fmin_hz: lower edge of the lowest mel band.
         fmax_hz: upper edge of the highest mel band; None: half the sample rate.
+        scale: mel scale of Slaney (linear up to 1 kHz) or of HTK.
+        norm: each filter has unit "area" over frequency in Hz, or a "peak" of 1.
 
     Returns:
         float32 (n_fft // 2 + 1, n_mels), read-only.
     """
     import librosa.filters  # slow to import, and needed by few features
 
-    filters = librosa.filters.mel(
-        sr=sample_rate_hz, n_fft=n_fft, n_mels=n_mels, fmin=fmin_hz, fmax=fmax_hz, dtype=np.float32
-    ).T
+    options: dict[str, Any] = {"fmin": fmin_hz, "fmax": fmax_hz, "dtype": np.float32}
+    options |= {"htk": scale == "htk", "norm": "slaney" if norm == "area" else None}
+    filters = librosa.filters.mel(sr=sample_rate_hz, n_fft=n_fft, n_mels=n_mels, **options).T
     filters = np.ascontiguousarray(filters)
     filters.flags.writeable = False
     return filters
@@ -209,6 +219,26 @@ def log_mel(
     """
     bands = [
         decibels(_power(spectra) @ filters).transpose(1, 2, 0)  # (t, bands, C)
+        for _, spectra in stft_blocks(audio, sizes, n_frames)
+    ]
+    return np.concatenate(bands)
+
+
+def mel_magnitude(
+    audio: np.ndarray, filters: np.ndarray, sizes: Stft, n_frames: int | None = None
+) -> np.ndarray:
+    """Magnitudes (not the power) in mel bands of all channels, linear.
+
+    Args:
+        audio: float (S, C).
+        filters: float32 (n_fft // 2 + 1, bands), see `mel_filters`.
+        sizes: see `stft_blocks`, as `n_frames`.
+
+    Returns:
+        float32 (T, bands, C).
+    """
+    bands = [
+        (np.abs(spectra) @ filters).transpose(1, 2, 0)  # (t, bands, C)
         for _, spectra in stft_blocks(audio, sizes, n_frames)
     ]
     return np.concatenate(bands)

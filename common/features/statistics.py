@@ -71,6 +71,20 @@ class RunningStatistics:
         self.m2 = self.m2 + other.m2 + difference**2 * (self.count * other.count / count)
         self.count = count
 
+    @property
+    def mean_square(self) -> np.ndarray:
+        """Mean of the squares, float64 (F, C)."""
+        return self.mean**2 + self.m2 / max(self.count, 1)
+
+    def over_bands(self) -> "RunningStatistics":
+        """Statistics of all bands and channels together, the same for each of them."""
+        centre = self.mean.mean()
+        m2 = self.m2.sum() + self.count * np.sum((self.mean - centre) ** 2)
+        shape = self.mean.shape
+        return RunningStatistics(
+            self.count * self.mean.size, np.full(shape, centre), np.full(shape, m2)
+        )
+
     def mean_std(self, ddof: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation; the latter is 1 for constant values, for safe division.
 

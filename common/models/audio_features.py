@@ -163,6 +163,10 @@ class AudioFeatures(keras.layers.Layer):
         real, imag = self.spectra(samples)
         return ops.concatenate([decibels(ops.matmul(real**2 + imag**2, filters)), lags], axis=1)
 
+    def mel_magnitude(self, samples: Any) -> Any:
+        """Magnitudes in mel bands, linear."""
+        return self.mel_bands(magnitude(*self.spectra(samples)))
+
     def log_magnitude_mel(self, samples: Any) -> Any:
         """Natural logarithm of magnitudes in mel bands, see `spectral.log_magnitude_mel`."""
         floor = float(np.spacing(1.0))

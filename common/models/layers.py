@@ -62,6 +62,7 @@ def with_statistics(
     mean: np.ndarray,
     std: np.ndarray,
     frontend: keras.layers.Layer | None = None,
+    levels: Sequence[keras.layers.Layer] = (),
 ) -> keras.Model:
     """Joins the statistics of the training data to a network, so that the model takes raw features.
 
@@ -71,6 +72,8 @@ def with_statistics(
         std: (F, C), standard deviation, same unit, 0 or more.
         frontend: layer that computes raw features from audio, see
             `common.models.audio_features.AudioFeatures`; None: the model takes features.
+        levels: layers between raw features and statistics, see `common.models.levels`, in whose
+            unit `mean` and `std` are then.
 
     Returns:
         Model from raw features (B, T, F, C), float16 or float32, or with a frontend from audio (B,
@@ -99,6 +102,8 @@ def with_statistics(
         shape = (None, frontend.frontend.channels)
         raw = keras.Input(shape, name="audio", dtype="int16")  # (B, S, C)
         features = frontend(raw)  # (B, T, F, C)
+    for layer in levels:
+        features = layer(features)
     return keras.Model(raw, network(standardize(features)), name=f"{network.name}_with_statistics")
 
 

@@ -87,6 +87,10 @@ class BaseExperiment(ABC, Generic[Task, Result]):
             The tables of scores as text, also written to `scores.txt` and `scores.json`.
         """
 
+    def levels(self) -> Sequence[keras.layers.Layer]:
+        """New layers between raw features and their statistics, see `common.models.levels`."""
+        return ()
+
     def check(self) -> None:
         """Raises ConfigError if settings of the family do not fit the system."""
 

@@ -77,6 +77,8 @@ class StageData:
         mean: mean of the training features, (bands, channels).
         std: their standard deviation, (bands, channels).
         frontend: features that the model computes of audio; None: batches hold features.
+        levels: makes the layers between raw features and statistics, see
+            `common.models.layers.with_statistics`.
     """
 
     batches: Callable[[int], Any]
@@ -86,6 +88,7 @@ class StageData:
     mean: np.ndarray
     std: np.ndarray
     frontend: Frontend | None = None
+    levels: Callable[[], Sequence[keras.layers.Layer]] = tuple
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,8 @@ def _fit(
     state = latest_state(folder / "resume")
     keras.utils.set_random_seed(seed)
     frontend = None if data.frontend is None else AudioFeatures(data.frontend, name=FRONTEND)
-    model = with_statistics(stage.build(data.shape), data.mean, data.std, frontend)
+    network, levels = stage.build(data.shape), data.levels()
+    model = with_statistics(network, data.mean, data.std, frontend, levels)
     if start is not None:
         # The statistics are those of this training's own data.
         copy_weights(start, model, lambda layer: layer != STATISTICS and stage.keeps(layer))

@@ -1,6 +1,7 @@
 """Data of a stage: its training batches, and streams of the recordings that are scored."""
 
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -31,11 +32,13 @@ class ModelInput:
         interleaved_channels: order the channels as the published SELDnet did, see
             `common.data.sequences.SequenceFormat`; a frontend does it by itself.
         augmentation: random changes of the training sequences; None: none.
+        levels: makes the layers between features and statistics, see `StageData`.
     """
 
     frontend: Frontend | None = None
     interleaved_channels: bool | int = False
     augmentation: Augmentation | None = None
+    levels: Callable[[], Sequence[Any]] = tuple
 
     def sequence_format(self, stage: Stage, padding: np.ndarray | None = None) -> SequenceFormat:
         """Arrays for the model of a stage; `padding`: features (F, C) outside a recording."""
@@ -99,7 +102,7 @@ def stage_data(
 
     sets = ScoredSets(drawn, training.redraw_recordings)
     shape = (None, *mean.shape)
-    return StageData(batches, n_batches, sets, shape, mean, std, inputs.frontend)
+    return StageData(batches, n_batches, sets, shape, mean, std, inputs.frontend, inputs.levels)
 
 
 def _shared(pipeline: PipelineConfig) -> PipelineConfig:

@@ -63,8 +63,18 @@ class TaskConfig(BaseTask):
                 f"`folds` name {', '.join(map(str, unknown))}. Expected: folds of the mixtures, 1"
                 f" to `dataset.n_folds` = {self.dataset.n_folds}."
             )
-        self.decoding.check_classes(self.dataset.n_classes)
+        if self.decoding.search_medians:
+            raise ValueError(
+                "`decoding.search_medians` needs strongly labelled validation clips, which mixtures"
+                " are not trained with. Set it to false."
+            )
+        self.decoding.resolved(self.dataset.classes, self.features.hop_s)
         return self
+
+    @property
+    def clip_decoding(self) -> DecodingConfig:
+        """Decoding with median lengths in frames, in the order of the classes."""
+        return self.decoding.resolved(self.dataset.classes, self.features.hop_s)
 
     @property
     def known_sets(self) -> list[str]:

@@ -102,7 +102,9 @@ class Experiment(FoldedExperiment[TaskConfig, FoldScores]):
         """A decoder and scorer of clips with the task's settings."""
         task, dataset = self.task, self.task.dataset
         clip_s, scoring = dataset.clip_s, task.scoring
-        return SegmentationScorer(dataset.classes, self.framing, clip_s, task.decoding, scoring)
+        return SegmentationScorer(
+            dataset.classes, self.framing, clip_s, task.clip_decoding, scoring
+        )
 
     def decisive_score(self, stage: Stage) -> tuple[str, str]:
         """Score of the validation set that selects a stage's model, and "min" or "max"."""
@@ -186,7 +188,9 @@ class Experiment(FoldedExperiment[TaskConfig, FoldScores]):
         task = self.task
         place = folder / EXAMPLES / Path(truth.name).stem
         threshold = task.scoring.tag_threshold
-        write_example(truth, output, place, task.dataset, self.framing, task.decoding, threshold)
+        write_example(
+            truth, output, place, task.dataset, self.framing, task.clip_decoding, threshold
+        )
 
     def report(self, results: Sequence[FoldScores], folder: Path) -> str:
         """Writes and returns the tables of scores, averaged over some folds."""

@@ -127,14 +127,16 @@ class Segmenter:
             counted = slice(piece.first, piece.end)
             in_piece = slice(piece.first - piece.start, piece.end - piece.start)
             tags = np.maximum(tags, output.clip)
-            frames[counted] = gated_frames(output.frames, output.clip, task.decoding)[in_piece]
+            frames[counted] = gated_frames(output.frames, output.clip, task.clip_decoding)[in_piece]
             tagged = np.flatnonzero(output.clip > task.scoring.tag_threshold)
             for k in tagged if wanted is None else wanted:
                 if int(k) not in masks:
                     masks[int(k)] = np.zeros((n_frames, task.features.n_mels), np.float16)
                 masks[int(k)][counted] = output.masks[in_piece, :, k]
         duration_s = len(audio) / task.dataset.sample_rate_hz
-        events = decode_clip(frames, None, task.decoding, task.features.hop_s, clip_s=duration_s)
+        events = decode_clip(
+            frames, None, task.clip_decoding, task.features.hop_s, clip_s=duration_s
+        )
         return Segmented(tags, frames, events, dict(sorted(masks.items())))
 
     @property

@@ -12,6 +12,7 @@ from common.audio.files import read_mono
 from common.data.feature_store import FeatureStore
 from common.data.tfrecord import read_shard
 from common.errors import ConfigError, DataError
+from common.features.levels import magnitude_db
 from common.settings.parallel import ParallelConfig
 from common.settings.pipeline import PipelineConfig
 from sed_task4.dataset import DatasetConfig, read_names
@@ -228,3 +229,39 @@ def test_settings_that_cannot_stand_together_are_refused_before_work_starts(root
     with pytest.raises(ConfigError, match="at least two frames"):
         run(Task(root, tmp_path, dataset=short), ["weak"], progress=False)
     assert not list(tmp_path.iterdir())
+
+
+LINEAR = {"kind": "mel_desed", **SIZES, "hop_s": 0.016, "label_frames": 4}
+
+
+@pytest.mark.parametrize("frontend", ["extraction", "device"])
+def test_statistics_of_linear_kinds_are_those_of_levels(root, tmp_path, frontend):
+    config = FeatureConfig(**LINEAR, frontend=frontend)
+    task = Task(root, tmp_path, features=config)
+    (store,) = run(task, ["validation"], progress=False)
+    path = root / "audio/validation"
+    clips = [
+        magnitude_db(
+            extract_features(read_mono(path / f"v{number}.wav", RATE), config, RATE, 2.0),
+            config.levels,
+        )
+        for number in (1, 2, 3)
+    ]
+    mean, std = store.statistics()
+    both = np.concatenate(clips).astype(np.float64)
+    np.testing.assert_allclose(mean, both.mean(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(std, both.std(axis=0), rtol=1e-4)
+    record = store.record(["validation"], "v1.wav")
+    assert ("features" in record, "audio" in record) == (frontend != "device", frontend == "device")
+    assert "levels" not in record
+
+
+def test_labels_are_held_for_the_frames_of_an_output(root, tmp_path):
+    task = Task(root, tmp_path, features=FeatureConfig(**LINEAR))
+    (store,) = run(task, ["validation"], progress=False)
+    activity = store.record(["validation"], "v1.wav")["activity"]
+    assert len(activity) == 126  # and the last frame, centred on the end, is padding
+    dog = np.zeros(126, int)
+    dog[4 * 1 : 4 * 8] = 1  # 0.11 to 0.5 s in frames of 64 ms
+    dog[125] = -1
+    np.testing.assert_array_equal(activity[:, 1], dog)

@@ -174,3 +174,84 @@ def test_half_the_resolution_is_a_matter_of_settings():
         kind="ln_mel_density", window_s=0.128, hop_s=0.064, n_fft=4096, n_mels=32
     )
     assert extract_features(noise(10, 32000), config, 32000, 10.0).shape == (155, 32, 1)
+
+
+LINEAR = {
+    "mel_2019": (44100, 511, {"n_mels": 64, "htk": False}),
+    "mel_2020": (16000, 255, {"n_mels": 128, "htk": False}),
+    "mel_desed": (16000, 256, {"n_mels": 128, "htk": True}),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "frames"), [("mel_2019", 864), ("mel_2020", 628), ("mel_desed", 626)]
+)
+def test_linear_magnitudes_are_those_of_librosa(kind, frames):
+    rate, hop, options = LINEAR[kind]
+    config, audio = FeatureConfig(kind=kind), noise(10, rate)
+    config.check(rate)
+    expected = librosa.feature.melspectrogram(
+        y=audio[:, 0],
+        sr=rate,
+        n_fft=2048,
+        hop_length=hop,
+        window=np.hamming(2048),
+        fmin=0,
+        fmax=rate / 2,
+        power=1.0,
+        norm=None,
+        pad_mode="reflect",
+        **options,
+    ).T
+    features = extract_features(audio, config, rate, 10.0)
+    assert features.shape == (frames, options["n_mels"], 1) and config.n_frames(10.0) == frames
+    np.testing.assert_allclose(features[..., 0], expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(features, extract_features(audio, config, rate))
+    level_db = librosa.amplitude_to_db(expected, ref=1.0, amin=1e-5, top_db=None)
+    np.testing.assert_allclose(config.entry.level_db(features), level_db, atol=1e-3)
+
+
+def test_linear_kinds_have_the_published_levels_scaling_and_labels():
+    of_2019, desed = FeatureConfig(kind="mel_2019"), FeatureConfig(kind="mel_desed")
+    assert (of_2019.levels.top_db, of_2019.scaling.of, of_2019.scaling.bands) == (
+        80,
+        "dataset",
+        "each",
+    )
+    assert (desed.levels.lowest_db, desed.levels.highest_db, desed.levels.top_db) == (-50, 80, None)
+    assert (desed.scaling.of, desed.scaling.form, desed.scaling.bands) == ("clip", "minmax", "all")
+    assert (of_2019.label_rule, desed.label_rule) == ("dcase2019", "desed")
+    changed = FeatureConfig(kind="mel_desed", scaling={"range": (0, 1)}, levels={"highest_db": 60})
+    assert (changed.scaling.of, changed.scaling.range) == ("clip", (0, 1))  # the rest stays
+    assert (changed.levels.lowest_db, changed.levels.highest_db) == (-50, 60)
+
+
+@pytest.mark.parametrize("seconds", [0.2, 1.0, 3.0])
+def test_linear_clips_are_padded_with_silence_or_0_db(seconds):
+    audio = noise(seconds, 16000)
+    for pad_value, expected in (("floor", 0.0), ("zero_db", 1.0)):
+        config = FeatureConfig(kind="mel_desed", pad_value=pad_value)
+        features = extract_features(audio, config, 16000, 2.0)
+        assert len(features) == config.n_frames(2.0) == 126
+        last = min(126, -(-len(audio) // 256) + 4)
+        assert (features[last:] == expected).all()
+        whole = extract_features(audio[: 2 * 16000], config, 16000)
+        inside = slice(min(len(whole), 126) - 4)
+        np.testing.assert_allclose(features[inside], whole[inside], rtol=1e-5)
+
+
+def test_settings_of_linear_kinds_are_refused_elsewhere():
+    with pytest.raises(ValidationError, match=r"`scaling` belong to linear kinds.*mel_desed"):
+        FeatureConfig(kind="logmel_db", scaling={"of": "clip"})
+    with pytest.raises(ValidationError, match="`pad_value: zero_db` pads features"):
+        FeatureConfig(kind="mel_2019", pad_value="zero_db", frontend="device")
+    with pytest.raises(ValidationError, match="`offset_rounding` belongs to the label rules"):
+        FeatureConfig(kind="logmel_db", offset_rounding="floor")
+
+
+def test_later_settings_do_not_change_stores_without_them():
+    known = {"window_s", "hop_s", "n_fft", "kind", "n_mels", "fmin_hz", "fmax_hz", "label_rule"}
+    assert set(CNN.content()) == set(CRNN.content()) == known | {"dtype"}
+    desed = FeatureConfig(kind="mel_desed")
+    assert set(desed.content()) > known | {"mel_scale", "mel_norm", "levels"}
+    assert desed.content() == FeatureConfig(kind="mel_desed", scaling={"range": (0, 1)}).content()

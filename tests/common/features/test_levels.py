@@ -3,8 +3,9 @@
 import librosa
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from common.features.levels import RunningPeak, limit_range
+from common.features.levels import LevelConfig, RunningPeak, limit_range, magnitude_db
 
 
 def levels(frames=40, dtype=np.float32):
@@ -62,3 +63,29 @@ def test_a_floor_rises_with_the_peak_so_far():
     assert peak.limit(np.array([[[0.0]]]), 1).item() == 0.0
     assert peak.limit(quiet, 1).item() == -20.0
     assert peak.limit(quiet[:0], 1).size == 0
+
+
+def magnitudes(frames=50):
+    """Magnitudes (T, F, 1) over 160 dB, with digital silence."""
+    rng = np.random.default_rng(1)
+    spread = 10 ** rng.uniform(-6, 2, (frames, 8, 1)).astype(np.float32)
+    return np.where(rng.random(spread.shape) < 0.1, 0, spread).astype(np.float32)
+
+
+@pytest.mark.parametrize("top_db", [80.0, 30.0, None])
+def test_levels_of_magnitudes_are_those_of_librosa(top_db):
+    given = magnitudes()
+    before = given.copy()
+    expected = librosa.amplitude_to_db(given, ref=1.0, amin=1e-5, top_db=top_db)
+    received = magnitude_db(given, LevelConfig(top_db=top_db))
+    assert received.dtype == np.float32
+    np.testing.assert_allclose(received, expected, atol=1e-4)
+    np.testing.assert_array_equal(given, before)
+
+
+def test_levels_may_be_clamped():
+    given = np.array([0, 1e-5, 1, 100, 1e6], np.float32).reshape(5, 1, 1)
+    clamped = magnitude_db(given, LevelConfig(lowest_db=-50, highest_db=80))
+    np.testing.assert_allclose(clamped.ravel(), [-50, -50, 0, 40, 80], atol=1e-4)
+    with pytest.raises(ValidationError, match="`lowest_db` must be below `highest_db`"):
+        LevelConfig(lowest_db=10, highest_db=10)
