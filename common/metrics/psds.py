@@ -212,7 +212,7 @@ class ThresholdSweep:
                 otherwise the one whose rate is nearest below.
         """
         curves = self.intersection_curves(scenario) if curves is None else curves
-        points = _points_of_curves(curves, self.totals, scenario, weights)
+        points = points_of_curves(curves, self.totals, scenario, weights)
         return psds_of_points(points, self.n_classes, scenario, oracle=oracle)
 
 
@@ -399,7 +399,7 @@ def _crossing_steps(
 Points = Mapping[int, tuple[np.ndarray, np.ndarray]]  # by class: shares found, rates per hour
 
 
-def _points_of_curves(
+def points_of_curves(
     curves: Curves, totals: EventTotals, scenario: PsdsScenario, weights: np.ndarray | None
 ) -> Points:
     """Shares of events found and effective rates of false positives at each threshold."""

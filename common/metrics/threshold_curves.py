@@ -96,7 +96,7 @@ def best_f_scores(
         below = values[best - 1] if best else 0.0
         thresholds[k] = (values[best] + below) / 2 if np.isfinite(values[best]) else 1.0
         found[k] = hits[kept][best], false[kept][best], n_true
-    return _curve_scores(found, thresholds)
+    return scores_of_counts(found, thresholds)
 
 
 def f_scores_at(
@@ -119,7 +119,7 @@ def f_scores_at(
         at = np.searchsorted(curve.values, given[k], side="right")
         hits, false = (each[at] for each in curve.counts(weights))
         found[k], used[k] = (hits, false, curve.n_true(weights)), given[k]
-    return _curve_scores(found, used)
+    return scores_of_counts(found, used)
 
 
 def f_score(hits: np.ndarray, false: np.ndarray, n_true: float) -> np.ndarray:
@@ -130,7 +130,7 @@ def f_score(hits: np.ndarray, false: np.ndarray, n_true: float) -> np.ndarray:
     return 2 * precision * recall / np.maximum(precision + recall, 1e-15)
 
 
-def _curve_scores(
+def scores_of_counts(
     found: Mapping[int, tuple[float, float, float]], thresholds: np.ndarray
 ) -> CurveScores:
     """Joins hits, false alarms and true entries by class."""
