@@ -177,10 +177,17 @@ class ThresholdSweep:
         }
         self._coverage = Coverage(self.reference, self.frames)
 
-    def intersection_curves(self, scenario: PsdsScenario) -> dict[int, ClassCurve]:
-        """Returns events found and false detections of each class with events."""
+    def intersection_curves(
+        self, scenario: PsdsScenario, max_false: float = np.inf
+    ) -> dict[int, ClassCurve]:
+        """Returns events found and false detections of each class with events.
+
+        Args:
+            scenario: criteria.
+            max_false: see `intersection_curve`.
+        """
         return {
-            k: intersection_curve(found, k, self._coverage, self.reference, scenario)
+            k: intersection_curve(found, k, self._coverage, self.reference, scenario, max_false)
             for k, found in self._detections.items()
         }
 
@@ -211,7 +218,10 @@ class ThresholdSweep:
             oracle: the best threshold of all with at most some rate of false positives counts;
                 otherwise the one whose rate is nearest below.
         """
-        curves = self.intersection_curves(scenario) if curves is None else curves
+        if curves is None:
+            hours = float(self.totals.lengths_s.sum()) / HOUR_S
+            max_false = scenario.max_rate * hours if weights is None else np.inf
+            curves = self.intersection_curves(scenario, max_false * (1 + 1e-9))
         points = points_of_curves(curves, self.totals, scenario, weights)
         return psds_of_points(points, self.n_classes, scenario, oracle=oracle)
 
@@ -294,6 +304,7 @@ def intersection_curve(
     coverage: Coverage,
     reference: EventTable,
     scenario: PsdsScenario,
+    max_false: float = np.inf,
 ) -> ClassCurve:
     """Counts events found, false detections and cross triggers of one class at all thresholds.
 
@@ -303,18 +314,25 @@ def intersection_curve(
         coverage: of the same frames.
         reference: true events; those of one class in a recording do not overlap.
         scenario: criteria.
+        max_false: events found and cross triggers count only from the lowest threshold on that has
+            at most as many false detections; a rate that is limited needs no others.
     """
     pair = coverage.pairs_of_class(k)[detections.recording]
     own = np.flatnonzero(pair >= 0)
-    lengths_s = detections.offset_s - detections.onset_s
     shared_s = coverage.shared_s(pair[own], detections.begin[own], detections.end[own])
-    accepted = own[at_least(shared_s, scenario.dtc * lengths_s[own])]
+    accepted = own[at_least(shared_s, scenario.dtc * detections.lengths_s[own])]
+    false = detections.all_steps.minus(detections.steps(accepted))
+    level = detections.level
+    is_false = np.ones(len(pair), bool)
+    is_false[accepted] = False
+    if np.isfinite(max_false):
+        few = false.totals(len(detections.values)) <= max_false
+        lowest = int(np.argmax(few))  # the last is above all scores
+        accepted = accepted[level[accepted] >= lowest]
+        is_false &= level >= lowest
     found = _found_steps(detections, accepted, *_of_class(reference, k), scenario.gtc)
-    false = detections.steps().minus(detections.steps(accepted))
     crossing = None
     if scenario.cttc is not None:
-        is_false = np.ones(len(pair), bool)
-        is_false[accepted] = False
         crossing = _crossing_steps(detections, k, coverage, is_false, scenario.cttc)
     events = np.bincount(
         reference.recording[reference.class_index == k], minlength=reference.n_recordings
@@ -380,8 +398,7 @@ def _crossing_steps(
     index, pair = index[other], pair[other]
     detection = numbers[index]
     shared_s = coverage.shared_s(pair, detections.begin[detection], detections.end[detection])
-    lengths_s = (detections.offset_s - detections.onset_s)[detection]
-    crossing = np.flatnonzero(at_least(shared_s, cttc * lengths_s))
+    crossing = np.flatnonzero(at_least(shared_s, cttc * detections.lengths_s[detection]))
     pair, detection = pair[crossing], detection[crossing]
     level, until = detections.level[detection], detections.until[detection]
     ends = until >= 0
@@ -447,15 +464,16 @@ def _upper_curve(
     found: np.ndarray, rate: np.ndarray, max_rate: float, oracle: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """Best point at each rate, rates rising; `oracle`: or at any lower rate."""
+    allowed = rate <= max_rate
+    found, rate = found[allowed], rate[allowed]
     order = np.lexsort((found, rate))
     found, rate = found[order], rate[order]
     if oracle:
         found = np.maximum.accumulate(found)
-        rising = np.r_[True, found[1:] > found[:-1]]
+        rising = np.r_[True, found[1:] > found[:-1]][: len(found)]
         found, rate = found[rising], rate[rising]
-    last = np.r_[rate[1:] > rate[:-1], True]
-    keep = last & (rate <= max_rate)
-    return found[keep], rate[keep]
+    last = np.r_[rate[1:] > rate[:-1], True][: len(rate)]
+    return found[last], rate[last]
 
 
 def _step(found: np.ndarray, rate: np.ndarray, at: np.ndarray) -> np.ndarray:

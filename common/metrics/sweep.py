@@ -117,11 +117,21 @@ class Detections:
         """Number of the threshold at which each no longer exists, int (R,); -1: none."""
         return np.where(self.joined >= 0, self.level_of_frame[self.joined], -1)
 
-    def steps(self, chosen: np.ndarray | None = None) -> "Steps":
-        """Returns the changes of the number of detections; `chosen`: of some, by index or mask."""
-        peak, joined = self.peak, self.joined
-        if chosen is not None:
-            peak, joined = peak[chosen], joined[chosen]
+    @cached_property
+    def lengths_s(self) -> np.ndarray:
+        """Lengths in seconds, (R,)."""
+        return self.offset_s - self.onset_s
+
+    @cached_property
+    def all_steps(self) -> "Steps":
+        """Changes of the number of all detections."""
+        return self._steps(self.peak, self.joined)
+
+    def steps(self, chosen: np.ndarray) -> "Steps":
+        """Returns the changes of the number of chosen detections, by index or mask."""
+        return self._steps(self.peak[chosen], self.joined[chosen])
+
+    def _steps(self, peak: np.ndarray, joined: np.ndarray) -> "Steps":
         size = len(self.level_of_frame)
         change = np.bincount(peak, minlength=size)
         change -= np.bincount(joined[joined >= 0], minlength=size)
@@ -171,14 +181,16 @@ def _lower_neighbours(level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     found = []
     for step in (-1, 1):
-        neighbour = np.arange(len(level), dtype=np.int32) + np.int32(step)
-        searched = np.flatnonzero(level >= 0)
+        neighbour = np.arange(len(level)) + step
+        beside = np.roll(level, -step)
+        searched = np.flatnonzero((level >= 0) & (beside > level if step < 0 else beside >= level))
         lowest = level[searched]
         while len(searched):
-            reached = level[neighbour[searched]]
+            further = neighbour[neighbour[searched]]
+            neighbour[searched] = further
+            reached = level[further]
             high = reached > lowest if step < 0 else reached >= lowest
             searched, lowest = searched[high], lowest[high]
-            neighbour[searched] = neighbour[neighbour[searched]]
         found.append(neighbour)
     return found[0], found[1]
 

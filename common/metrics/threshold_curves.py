@@ -274,7 +274,7 @@ def collar_curve(
     ends_s = np.abs(detections.offset_s[detection] - offset_s) - allowed_s
     near = np.round(ends_s, DECIMALS) <= 0
     found = _matched_steps(detections, detection[near], event[near])
-    false = detections.steps().minus(found)
+    false = detections.all_steps.minus(found)
     n_events = np.bincount(recording, minlength=n)
     return ClassCurve(detections.values, found, false, n_events)
 
