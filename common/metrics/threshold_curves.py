@@ -217,6 +217,16 @@ def area_scores(
     return AreaScores(auc, pauc, nan_mean(auc), nan_mean(pauc))
 
 
+def mcclish(pauc: np.ndarray, max_rate: float = MAX_FALSE_RATE) -> np.ndarray:
+    """Brings partial areas of `area_scores` to a scale on which chance is 0.5 and the best is 1.
+
+    References:
+        McClish, "Analyzing a portion of the ROC curve", Med. Decis. Making 9(3), 1989.
+    """
+    chance = max_rate / 2
+    return 0.5 * (1 + (pauc - chance) / (1 - chance))
+
+
 def _area_up_to(recall: np.ndarray, rate: np.ndarray, limit: float) -> float:
     """Area under a curve of never falling points up to a limit, interpolated there."""
     inside = int(np.searchsorted(rate, limit, side="right"))
