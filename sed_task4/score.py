@@ -8,24 +8,34 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import Field
 
+from common.audio.formats import shown
 from common.errors import DataError
 from common.events.table import EventTable
 from common.io.files import write_json
 from common.io.tables import to_number
 from common.io.terminal import typed_text
 from common.metrics.detection import INFINITE_RATE, DetectionScores
-from common.metrics.event_based import CollarConfig, event_based_scores
-from common.metrics.psds import sweep_scores
+from common.metrics.event_based import event_based_scores
+from common.metrics.psds import ThresholdSweep
 from common.metrics.score_table import ScoreTable, ScoreTables, published_scores, score_cells
 from common.metrics.sed_eval_scores import event_based_by_sed_eval, segment_based_by_sed_eval
 from common.metrics.segment_based import segment_based_scores
 from common.metrics.tagging import TagScores, class_f_scores, tag_scores
 from sed_task4.decoding import spread_tags
+from sed_task4.threshold_scores import (
+    COLUMNS,
+    Part,
+    ThresholdConfig,
+    bootstrap_intervals,
+    columns_of,
+    intersection_scores,
+    threshold_scores,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -51,11 +61,16 @@ CLASS_COLUMNS = {
     **{"event_insertions": "ins.", "segment_f": "1 s F", "segment_er": "ER"},
     **{"segment_200ms_f": "0.2 s F", "segment_200ms_er": "ER", **_SWEPT},
 }
-SCORES = tuple(dict.fromkeys(["map", "map_published", "auc", *MACRO_COLUMNS, *MICRO_COLUMNS]))
+SCORES = tuple(
+    dict.fromkeys(
+        ["map", "map_published", "auc", *MACRO_COLUMNS, *MICRO_COLUMNS, *COLUMNS]
+        + ["psds1_50", "psds2_50"]
+    )
+)
 TOLERANCE = 1e-9  # of the fast versions against sed_eval
 
 
-class ScoringConfig(CollarConfig):
+class ScoringConfig(ThresholdConfig):
     """Scores of events and tags."""
 
     tag_threshold: float = Field(
@@ -72,6 +87,21 @@ class ScoringConfig(CollarConfig):
         True, description="Reports take F and ER from sed_eval; false: from the faster own code."
     )
     psds: bool = Field(True, description="Reports contain PSDS and the maximum F over thresholds.")
+    intersection_f: bool = Field(
+        False,
+        description="Reports and validation contain the intersection-based F (shares of 0.5) of the"
+        " decoded events. A class that is never found counts as 0.",
+    )
+    empty_clips: Literal["scored", "dropped"] = Field(
+        "scored",
+        description="Test clips without any event. dropped: left out with their false alarms, as"
+        " the baselines of 2022 to 2024 do.",
+    )
+    score_files: bool = Field(
+        False,
+        description="Test stages write the scores of each clip as a table of frames, as"
+        " sed_scores_eval reads them, into scores/.",
+    )
 
 
 @dataclass(frozen=True)
@@ -107,6 +137,13 @@ class TestSet:
         """All events of the set."""
         return EventTable.from_recordings(self.events, len(self.classes))
 
+    def of_clips(self, chosen: np.ndarray) -> "TestSet":
+        """Returns the set of some clips, by number."""
+        names, events = ([each[number] for number in chosen] for each in (self.names, self.events))
+        tags = None if self.tags is None else np.asarray(self.tags)[chosen]
+        lengths_s = None if self.lengths_s is None else self.durations_s[chosen]
+        return replace(self, names=names, events=events, tags=tags, lengths_s=lengths_s)
+
     @property
     def true_tags(self) -> np.ndarray:
         """Ground-truth tags of each clip, bool (N, K)."""
@@ -126,6 +163,8 @@ class SystemOutput:
         hop_s: hop length in seconds.
         tag_thresholds: one or (K,), for the F of tags; None: `ScoringConfig.tag_threshold`.
         remark: a note on its scores.
+        edges_s: for each clip (T + 1,), edges of the frames; None: regular ones of `hop_s`, up to
+            the end of the clip.
     """
 
     events: Sequence[np.ndarray]
@@ -134,6 +173,16 @@ class SystemOutput:
     hop_s: float = 0.0
     tag_thresholds: float | np.ndarray | None = None
     remark: str = ""
+    edges_s: Sequence[np.ndarray] | None = None
+
+    def of_clips(self, chosen: np.ndarray) -> "SystemOutput":
+        """Returns the output for some clips, by number."""
+        lists = {"events": self.events, "frames": self.frames, "edges_s": self.edges_s}
+        parts: dict[str, Any] = {
+            name: None if each is None else [each[number] for number in chosen]
+            for name, each in lists.items()
+        }
+        return replace(self, **parts, tags=None if self.tags is None else self.tags[chosen])
 
 
 @dataclass(frozen=True)
@@ -229,8 +278,10 @@ def score_tables(
     """
     scores = {row.label: row.scores.get for row in report.rows}
     counted = f"{report.n_clips} clips"
+    more = columns_of({name: None for row in report.rows for name in row.scores})
     tables = [
-        ScoreTable(title, score_cells(columns, scores, counted)) for title, columns in means.items()
+        ScoreTable(title, score_cells(columns, scores, counted))
+        for title, columns in (*means.items(), ("All thresholds, and intersections", more))
     ]
     first = report.rows[0]
     known = {name: heading for name, heading in of_classes.items() if name in first.by_class}
@@ -303,8 +354,11 @@ def score_system(
     detections = detection_scores(reference, estimate, scoring)
     scores, by_class = named_scores(detections), _class_scores(detections)
     by_class = {"n_clips": test.true_tags.sum(axis=0), "n_events": reference.counts()} | by_class
-    swept = _sweep_scores(reference, test, output, scoring)
-    for part in (_tag_scores(test, output, scoring), swept):
+    parts = [_tag_scores(test, output, scoring)]
+    parts.append(_sweep_scores(test, output, scoring, with_intervals=group == "system"))
+    if scoring.intersection_f or scoring.all_thresholds:
+        parts.append(intersection_scores(reference, estimate, test.durations_s))
+    for part in parts:
         scores, by_class = scores | part[0], by_class | part[1]
     lists = {name: np.asarray(values, np.float64).tolist() for name, values in by_class.items()}
     return ScoreRow(group, label, scores, lists)
@@ -325,9 +379,6 @@ def named_tag_scores(tags: TagScores) -> dict[str, float]:
     return scores | {"clip_macro_f": tags.macro_f, "clip_micro_f": tags.micro_f}
 
 
-Part = tuple[dict[str, float], dict[str, np.ndarray]]
-
-
 def _tag_scores(test: TestSet, output: SystemOutput, scoring: ScoringConfig) -> Part:
     if output.tags is None:
         given = tags_of(output.events, len(test.classes))
@@ -341,21 +392,16 @@ def _tag_scores(test: TestSet, output: SystemOutput, scoring: ScoringConfig) -> 
 
 
 def _sweep_scores(
-    reference: EventTable, test: TestSet, output: SystemOutput, scoring: ScoringConfig
+    test: TestSet, output: SystemOutput, scoring: ScoringConfig, *, with_intervals: bool
 ) -> Part:
     if output.frames is None or not scoring.psds:
         return {}, {}
-    sweep = sweep_scores(
-        reference,
-        output.frames,
-        output.hop_s,
-        test.durations_s,
-        collar_s=scoring.collar_s,
-        offset_share=scoring.offset_share,
-    )
-    scores = {"psds1": sweep.psds1, "psds2": sweep.psds2, "best_f": sweep.best_f}
-    of_classes = {"psds1": sweep.class_psds1, "psds2": sweep.class_psds2}
-    of_classes |= {"best_f": sweep.class_best_f, "best_threshold": sweep.class_thresholds}
+    frames = output.hop_s if output.edges_s is None else output.edges_s
+    sweep = ThresholdSweep(test.table, output.frames, frames, test.durations_s)
+    scores, of_classes = threshold_scores(sweep, scoring)
+    if scoring.bootstrap is not None and with_intervals:
+        for name, each in bootstrap_intervals(sweep, scoring).items():
+            scores |= {f"{name}_low": each.low, f"{name}_high": each.high}
     return scores, of_classes
 
 
@@ -404,6 +450,7 @@ def score_report(
             "There is nothing to score. Check that the test set has clips, and their predictions."
         )
     rows, notes = [], []
+    test, systems, dropped = _scored_clips(test, systems, scoring)
     for label, output in systems.items():
         row = score_system(test, output, scoring, label=label)
         if scoring.sed_eval:
@@ -416,9 +463,49 @@ def score_report(
         for label, output in baselines(test).items()
     ]
     rows += _published_row(published)
-    notes += _remarks(test, rows[0], scoring)
+    notes += [*dropped, *_remarks(test, rows[0], scoring), *_interval_notes(rows, scoring)]
     classes, notes = tuple(test.classes), list(dict.fromkeys(notes))
     return ScoreReport(tuple(rows), classes, len(test.names), tuple(notes))
+
+
+def _scored_clips(
+    test: TestSet, systems: Mapping[str, SystemOutput], scoring: ScoringConfig
+) -> tuple[TestSet, Mapping[str, SystemOutput], list[str]]:
+    """Leaves out clips without events, if set; a note counts them."""
+    kept = np.array([len(rows) > 0 for rows in test.events], bool)
+    if scoring.empty_clips == "scored" or kept.all():
+        return test, systems, []
+    if not kept.any():
+        raise DataError(
+            f"None of the {len(kept)} test clips has an event, and `scoring.empty_clips: dropped`"
+            " leaves out those without. Set it to scored."
+        )
+    chosen = np.flatnonzero(kept)
+    for label, output in systems.items():
+        if len(output.events) != len(kept):
+            given = len(output.events)
+            raise ValueError(f"{label}: expected events of {len(kept)} clips. Received: {given}.")
+    outputs = {label: output.of_clips(chosen) for label, output in systems.items()}
+    n_empty = len(kept) - len(chosen)
+    note = f"{n_empty} clip(s) without events are left out, with their false alarms."
+    return test.of_clips(chosen), outputs, [note]
+
+
+def _interval_notes(rows: Sequence[ScoreRow], scoring: ScoringConfig) -> list[str]:
+    """Sentences with the bootstrap intervals of each system."""
+    config, notes = scoring.bootstrap, []
+    if config is None:
+        return []
+    for row in rows:
+        names = [name for name in row.scores if f"{name}_low" in row.scores]
+        spans = [
+            f"{name} {row.scores[f'{name}_low']:.3f} to {row.scores[f'{name}_high']:.3f}"
+            for name in names
+        ]
+        if spans:
+            share = f"{100 * config.confidence:g} % intervals of {config.n_resamples} resamples"
+            notes.append(f"{row.label}: {share} of the clips: {', '.join(spans)}.")
+    return notes
 
 
 def _with_sed_eval(
@@ -467,6 +554,13 @@ def _remarks(test: TestSet, row: ScoreRow, scoring: ScoringConfig) -> list[str]:
     counts = test.table.counts()
     absent = [label for label, count in zip(test.classes, counts, strict=True) if not count]
     remarks = []
+    overlapping = test.table.overlapping()
+    if len(overlapping):
+        files = shown([test.names[number] for number in np.unique(overlapping)])
+        remarks.append(
+            f"{len(overlapping)} reference event(s) overlap another one of their class, in {files}:"
+            " PSDS and best F take them for one."
+        )
     backward = np.count_nonzero(test.table.offset_s < test.table.onset_s)
     if backward:
         remarks.append(

@@ -201,6 +201,22 @@ class ThresholdSweep:
             curves[k] = collar_curve(found, events, recording, collar_s, offset_share)
         return curves
 
+    def events_at(self, threshold: float) -> EventTable:
+        """Returns the detections of scores above a threshold, of the classes with events."""
+        recording, rows = [np.zeros(0, np.int64)], [np.zeros((0, 3))]
+        for k, found in self._detections.items():
+            level = int(np.searchsorted(found.values, threshold, side="right"))
+            alive = (found.until < level) & (found.level >= level)
+            recording.append(found.recording[alive])
+            times = found.onset_s[alive], found.offset_s[alive]
+            rows.append(np.stack([np.full(int(alive.sum()), float(k)), *times], axis=1))
+        return EventTable.from_columns(
+            np.concatenate(recording),
+            np.concatenate(rows),
+            self.reference.n_recordings,
+            self.n_classes,
+        )
+
     def psds(
         self,
         scenario: PsdsScenario,
