@@ -85,10 +85,7 @@ class SoftLabels:
 
 
 def parse_soft_labels(
-    text: str,
-    classes: Sequence[str],
-    source: str = "metadata",
-    confidence: float = CONFIDENCE,
+    text: str, classes: Sequence[str], source: str = "metadata", confidence: float = CONFIDENCE
 ) -> SoftLabels:
     """Reads soft labels: filename, onset, offset, event_label, confidence.
 
@@ -121,9 +118,7 @@ def parse_soft_labels(
     return SoftLabels(tuple(rows), tuple(events))
 
 
-def merged_truth(
-    labels: SoftLabels, recordings: Sequence[str], n_classes: int
-) -> EventTable:
+def merged_truth(labels: SoftLabels, recordings: Sequence[str], n_classes: int) -> EventTable:
     """Joins the events of windows to those of recordings.
 
     Windows that begin within a second are placed at its begin, as published. Events of a class that

@@ -17,7 +17,7 @@ from common.audio.formats import shown
 from common.errors import DataError
 from common.events.table import EventTable
 from common.io.files import write_json
-from common.io.tables import to_number
+from common.io.tables import to_number, to_whole
 from common.io.terminal import typed_text
 from common.metrics.detection import INFINITE_RATE, DetectionScores
 from common.metrics.event_based import event_based_scores
@@ -27,6 +27,7 @@ from common.metrics.sed_eval_scores import event_based_by_sed_eval, segment_base
 from common.metrics.segment_based import segment_based_scores
 from common.metrics.tagging import TagScores, class_f_scores, tag_scores
 from sed_task4.decoding import spread_tags
+from sed_task4.score_files import ClipScores, clip_tags, events_above
 from sed_task4.threshold_scores import (
     COLUMNS,
     Part,
@@ -61,11 +62,10 @@ CLASS_COLUMNS = {
     **{"event_insertions": "ins.", "segment_f": "1 s F", "segment_er": "ER"},
     **{"segment_200ms_f": "0.2 s F", "segment_200ms_er": "ER", **_SWEPT},
 }
+_TAG_NAMES = ("map", "map_published", "auc")
+_POINT_NAMES = ("psds1_50", "psds2_50")
 SCORES = tuple(
-    dict.fromkeys(
-        ["map", "map_published", "auc", *MACRO_COLUMNS, *MICRO_COLUMNS, *COLUMNS]
-        + ["psds1_50", "psds2_50"]
-    )
+    dict.fromkeys([*_TAG_NAMES, *MACRO_COLUMNS, *MICRO_COLUMNS, *COLUMNS, *_POINT_NAMES])
 )
 TOLERANCE = 1e-9  # of the fast versions against sed_eval
 
@@ -96,6 +96,9 @@ class ScoringConfig(ThresholdConfig):
         "scored",
         description="Test clips without any event. dropped: left out with their false alarms, as"
         " the baselines of 2022 to 2024 do.",
+    )
+    event_threshold: float = Field(
+        0.5, ge=0, le=1, description="Folders of score files: scores above it are events."
     )
     score_files: bool = Field(
         False,
@@ -611,7 +614,7 @@ def _run(arguments: Sequence[str]) -> None:
         clip_s=options.clip_s or known.clip_s,
         ignore_unknown=options.ignore_unknown,
         strict=known.strict and not options.no_strict,
-        audio=options.audio,
+        audio=options.durations or options.audio,
     )
     if options.json:
         write_json(options.json, report.to_dict())
@@ -657,6 +660,11 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     """Scoring options of the command line."""
     values = {"collar_s": options.collar, "offset_share": options.offset_share}
     values |= {"empty_estimate_is_zero": False if options.leave_out_empty else None}
+    values |= {"event_threshold": options.threshold, "operating_points": options.points}
+    values |= {"all_thresholds": options.all_thresholds or None}
+    values |= {"empty_clips": "dropped" if options.drop_empty else None}
+    if options.resamples is not None:
+        values["bootstrap"] = {"n_resamples": options.resamples}
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -671,10 +679,11 @@ def score_files(
     strict: bool = True,
     audio: Path | None = None,
 ) -> ScoreReport:
-    """Scores an event file against another, prepared by `sed_task4.scored_files`.
+    """Scores an event file, or a folder of scores, prepared by `sed_task4.scored_files`.
 
     Args:
-        estimated: see `sed_task4.submission`; or a folder that predict.py wrote.
+        estimated: see `sed_task4.submission`; or a folder that predict.py wrote; or one of score
+            files, see `sed_task4.score_files`.
         reference: as well; its file names are the test set. A row with only a name is a clip
             without events.
         scoring: how; None: the defaults.
@@ -682,23 +691,41 @@ def score_files(
         clip_s: length of the clips.
         ignore_unknown: leave out estimates of files that are not in the reference, as published.
         strict: see `sed_task4.dataset.parse_events`.
-        audio: folder of the clips, whose lengths are read; None: those that a run wrote next to its
-            events, or `clip_s`.
+        audio: folder of the clips, whose lengths are read, or a table of their lengths; None: those
+            that a run wrote next to its events, or `clip_s`.
 
     Raises:
         DataError: a file cannot be read, or estimates are of files that are not in the reference.
     """
     from sed_task4.dataset import DatasetConfig
-    from sed_task4.scored_files import read_pair
+    from sed_task4.score_files import is_score_folder
+    from sed_task4.scored_files import read_pair, read_score_pair
 
     classes = tuple(classes or DatasetConfig().classes)
     estimated, reference = Path(estimated), Path(reference)
     options = {"ignore_unknown": ignore_unknown, "strict": strict}
-    pair = read_pair(estimated, reference, classes, clip_s, **options)
-    test, output = TestSet(pair.names, pair.reference, classes, clip_s), SystemOutput(pair.estimate)
+    if is_score_folder(estimated):
+        pair, clips = read_score_pair(estimated, reference, classes, clip_s, **options)
+        output = _output_of_scores(clips, (scoring or ScoringConfig()).event_threshold)
+    else:
+        pair = read_pair(estimated, reference, classes, clip_s, **options)
+        output = SystemOutput(pair.estimate)
+    test = TestSet(pair.names, pair.reference, classes, clip_s)
     test, output, length_notes = _within_lengths(test, output, audio, estimated)
     report = score_report(test, {estimated.stem: output}, scoring)
     return replace(report, notes=(*report.notes, *pair.notes, *length_notes))
+
+
+def _output_of_scores(clips: Sequence[ClipScores], threshold: float) -> SystemOutput:
+    """Takes scores above a threshold for events, and the highest of a clip for its tags."""
+    return SystemOutput(
+        [events_above(clip, threshold) for clip in clips],
+        np.stack([clip_tags(clip) for clip in clips]) if clips else None,
+        [clip.scores for clip in clips],
+        remark=f"Events: scores above {threshold:g}. Tags: the highest score of a clip. PSDS and"
+        " best F: of all thresholds.",
+        edges_s=[clip.edges_s for clip in clips],
+    )
 
 
 def _within_lengths(
@@ -709,14 +736,16 @@ def _within_lengths(
     Args:
         test: the ground truth.
         output: the system's events.
-        audio: folder of the clips; None: unknown.
+        audio: folder of the clips, or a table of their lengths; None: unknown.
         estimated: the event file, next to which a run writes lengths.
     """
     from sed_task4.lengths import cut_to_length, lengths_of_files, log_cut, read_lengths
     from sed_task4.submission import CLIPS
 
     lengths = {}
-    if audio is not None:
+    if audio is not None and audio.is_file():
+        lengths = read_lengths(audio)
+    elif audio is not None:
         lengths = lengths_of_files(audio, test.names)
     elif estimated.with_name(CLIPS).is_file():
         lengths = read_lengths(estimated.with_name(CLIPS))
@@ -747,9 +776,25 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _whole(text: str) -> int:
+    """A whole number of the command line, 2 to 1000."""
+    value = to_whole(text)
+    if value is None or not 2 <= value <= 1000:
+        raise argparse.ArgumentTypeError(f"expected 2 to 1000. Received: {text!r}.")
+    return value
+
+
+def _share(text: str) -> float:
+    """A number of the command line from 0 to 1."""
+    value = to_number(text)
+    if value is None or not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1. Received: {text!r}.")
+    return value
+
+
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    source = "a file, or a folder of predict.py"
+    source = "a file, a folder of predict.py, or one of score files"
     add("estimated", type=Path, metavar="ESTIMATED", help=f"events of the system: {source}")
     names = "true events, a file that names all clips"
     add("reference", type=Path, metavar="REFERENCE", help=names)
@@ -759,6 +804,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     names = "class names (default: the run's, or the ten of the challenge)"
     add("--classes", type=typed_text, metavar="A,B,...", help=names)
     add("--audio", type=Path, metavar="DIR", help="folder of the clips, whose lengths are read")
+    durations = "table of their lengths: filename, duration"
+    add("--durations", type=Path, metavar="FILE", help=durations)
+    above = "scores above it are events, for a folder of score files (default 0.5)"
+    add("--threshold", type=_share, metavar="X", help=above)
     length = "length of a clip (default: the run's, or 10)"
     add("--clip-s", type=_seconds, metavar="S", help=length)
     add("--collar", type=_seconds, metavar="S", help="of onsets (default: the run's, or 0.2)")
@@ -766,6 +815,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--offset-share", type=_seconds, metavar="X", help=share)
     lenient = "read events that end before they begin, or begin after the clip, as published"
     add("--no-strict", action="store_true", help=lenient)
+    more = "also F of intersections, segments and clips, areas under ROC, non-oracle PSDS"
+    add("--all-thresholds", action="store_true", help=more)
+    points = "also PSDS of as many thresholds, as psds_eval (50)"
+    add("--points", type=_whole, metavar="N", help=points)
+    resamples = "bootstrap intervals of the scores over all thresholds"
+    add("--resamples", type=_whole, metavar="N", help=resamples)
+    dropped = "leave out clips without events, as the baselines of 2022 to 2024"
+    add("--drop-empty", action="store_true", help=dropped)
     unknown = "leave out estimates of files not in REFERENCE"
     add("--ignore-unknown", action="store_true", help=unknown)
     absent = "classes never estimated do not count in the mean F"

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from common.events.table import EventTable
 from common.metrics import bootstrap as resampling
+from common.metrics.detection import nan_mean
 from common.metrics.event_based import CollarConfig
 from common.metrics.median_sweep import median_independent_psds
 from common.metrics.operating_points import (
@@ -28,7 +29,6 @@ from common.metrics.psds import (
 )
 from common.metrics.segment_sweep import clip_entries, clip_maxima, score_segments
 from common.metrics.tagging import area_under_roc, average_precision
-from common.metrics.detection import nan_mean
 from common.metrics.threshold_curves import MAX_FALSE_RATE, area_scores, best_f_scores
 from common.settings.section import Section
 
@@ -132,9 +132,7 @@ class ThresholdConfig(CollarConfig):
 
     @field_validator("scenarios")
     @classmethod
-    def _known_scenarios(
-        cls, value: dict[str, PsdsConfig | None]
-    ) -> dict[str, PsdsConfig | None]:
+    def _known_scenarios(cls, value: dict[str, PsdsConfig | None]) -> dict[str, PsdsConfig | None]:
         unknown = [name for name, given in value.items() if given is None and name not in SCENARIOS]
         if unknown:
             raise ValueError(
@@ -274,9 +272,7 @@ def bootstrap_intervals(
     scenarios = scoring.known_scenarios()
     swept = {name: sweep.intersection_curves(each) for name, each in scenarios.items()}
     collar = sweep.collar_curves(scoring.collar_s, scoring.offset_share)
-    more: Callable[[np.ndarray], Mapping[str, float]] = lambda weights: {}  # noqa: E731
-    if scoring.all_thresholds:
-        more = _more_resampled(sweep)
+    more = _more_resampled(sweep) if scoring.all_thresholds else None
 
     def score(weights: np.ndarray) -> dict[str, float]:
         found: dict[str, float] = {
@@ -284,21 +280,17 @@ def bootstrap_intervals(
             for name, each in scenarios.items()
         }
         found["best_f"] = best_f_scores(collar, n_classes, weights).macro_f
-        return found | dict(more(weights))
+        return found | ({} if more is None else dict(more(weights)))
 
     weights = resampling.draw_weights(len(lengths), config.n_resamples, config.seed, config.draws)
     values = resampling.bootstrap(score, weights)
-    return {
-        name: resampling.interval(each, config.confidence) for name, each in values.items()
-    }
+    return {name: resampling.interval(each, config.confidence) for name, each in values.items()}
 
 
 def _more_resampled(sweep: ThresholdSweep) -> Callable[[np.ndarray], Mapping[str, float]]:
     n_classes = sweep.n_classes
     crossed = sweep.intersection_curves(INTERSECTION_F)
-    segments = score_segments(
-        sweep.reference, sweep.frames, sweep.scores, sweep.totals.lengths_s
-    )
+    segments = score_segments(sweep.reference, sweep.frames, sweep.scores, sweep.totals.lengths_s)
     curves, counts = segments.curves(), segments.counts
 
     def score(weights: np.ndarray) -> dict[str, float]:

@@ -50,8 +50,10 @@ def timed_median(edges_s: np.ndarray, scores: np.ndarray, window_s: float) -> li
     if window_s == 0 or len(scores) == 0:
         return [Curve(edges_s, column) for column in scores.T]
     changes = _changes(edges_s, scores, window_s)
-    return [_joined(*(each[chosen] for each in changes[1:])) for chosen in
-            (changes[0] == k for k in range(scores.shape[1]))]
+    return [
+        _joined(*(each[chosen] for each in changes[1:]))
+        for chosen in (changes[0] == k for k in range(scores.shape[1]))
+    ]
 
 
 def _changes(
@@ -98,7 +100,9 @@ def _windows(
     """
     silence = np.full((1, scores.shape[1]), -np.inf)
     padded = np.concatenate([silence, scores, silence])
-    bounds = np.concatenate([[-np.inf], edges_s, [np.inf]])  # frame p lies in bounds[p], bounds[p+1]
+    bounds = np.concatenate(
+        [[-np.inf], edges_s, [np.inf]]
+    )  # frame p lies in bounds[p], bounds[p+1]
     left_s, right_s = begin_s - window_s / 2, begin_s + window_s / 2
     leaving = np.searchsorted(bounds, left_s + _SLACK_S, side="right") - 1
     entering = np.searchsorted(bounds, right_s + _SLACK_S, side="right") - 1

@@ -36,10 +36,7 @@ class Interval:
 
 
 def draw_weights(
-    n_recordings: int,
-    n_resamples: int = N_RESAMPLES,
-    seed: int = 0,
-    draws: Draws = "independent",
+    n_recordings: int, n_resamples: int = N_RESAMPLES, seed: int = 0, draws: Draws = "independent"
 ) -> np.ndarray:
     """Draws resamples of the size of the set, as weights (n_resamples, N).
 
@@ -62,7 +59,7 @@ def draw_weights(
         )
     if draws == "shuffled_copies":
         numbers = np.tile(np.arange(n_recordings), n_resamples)
-        np.random.RandomState(seed).shuffle(numbers)  # noqa: NPY002 - the published draws
+        np.random.RandomState(seed).shuffle(numbers)
         numbers = numbers.reshape(n_resamples, n_recordings)
     else:
         shape = n_resamples, n_recordings

@@ -84,7 +84,9 @@ def count_intersections(
     covered = np.bincount(event[kept], covered, minlength=len(reference))
     touched = np.bincount(event[kept], minlength=len(reference)) > 0
     hit = touched & (covered >= scenario.gtc)
-    within = estimate.onset_s < np.broadcast_to(lengths_s, reference.n_recordings)[estimate.recording]
+    within = (
+        estimate.onset_s < np.broadcast_to(lengths_s, reference.n_recordings)[estimate.recording]
+    )
     crossing = np.zeros((n, n))
     if scenario.cttc is not None:
         chosen = ~own & ~accepted[detection]

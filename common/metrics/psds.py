@@ -13,19 +13,21 @@ References:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from common.events.table import EventTable
-from common.metrics.detection import DetectionCounts
-from common.metrics.event_based import (
-    COLLAR_S,
-    OFFSET_SHARE,
-    check_tables,
-    pairs_within_recordings,
+from common.metrics.event_based import COLLAR_S, OFFSET_SHARE
+from common.metrics.sweep import (
+    Coverage,
+    Detections,
+    Frames,
+    Steps,
+    all_detections,
+    at_least,
+    spread,
 )
-from common.metrics.sweep import Coverage, Detections, Frames, Steps, all_detections, at_least, spread
 from common.metrics.threshold_curves import ClassCurve, Curves, best_f_scores, collar_curve
 
 HOUR_S = 3600.0
@@ -60,9 +62,7 @@ SCENARIOS = {
     "psds2": PSDS2,
     # DCASE 2020 task 4
     "psds_2020": PsdsScenario(dtc=0.5, gtc=0.5, alpha_st=0.0),
-    "psds_2020_cross_trigger": PsdsScenario(
-        dtc=0.5, gtc=0.5, cttc=0.3, alpha_ct=1.0, alpha_st=0.0
-    ),
+    "psds_2020_cross_trigger": PsdsScenario(dtc=0.5, gtc=0.5, cttc=0.3, alpha_ct=1.0, alpha_st=0.0),
     "psds_2020_macro": PsdsScenario(dtc=0.5, gtc=0.5),
 }
 INTERSECTION_F = PsdsScenario(dtc=0.5, gtc=0.5)  # criteria of the intersection-based F
@@ -264,7 +264,9 @@ def sweep_scores(
     Raises:
         ValueError: scores and reference do not belong together.
     """
-    return swept_scores(ThresholdSweep(reference, scores, hop_s, durations_s), collar_s, offset_share)
+    return swept_scores(
+        ThresholdSweep(reference, scores, hop_s, durations_s), collar_s, offset_share
+    )
 
 
 def swept_scores(
@@ -295,9 +297,7 @@ def _check(reference: EventTable, scores: Sequence[np.ndarray]) -> None:
 def _check_edges(edges_s: Sequence[np.ndarray], lengths: Sequence[int]) -> None:
     """Raises ValueError unless each recording has one edge more than frames, rising."""
     if len(edges_s) != len(lengths):
-        raise ValueError(
-            f"Expected: edges of {len(lengths)} recordings. Received: {len(edges_s)}."
-        )
+        raise ValueError(f"Expected: edges of {len(lengths)} recordings. Received: {len(edges_s)}.")
     for number, (edges, n_frames) in enumerate(zip(edges_s, lengths, strict=True)):
         wrong = len(edges) != n_frames + 1 if n_frames else len(edges) > 1
         if wrong or (np.diff(edges) < 0).any():

@@ -41,7 +41,9 @@ class Segments:
         """Returns hits and false alarms at all thresholds, of the classes that are ever true."""
         known = np.flatnonzero(self.targets.any(axis=0)).tolist()
         parts = ((k, self.scores[:, k], self.targets[:, k]) for k in known)
-        return {k: entry_curve(each, true, self.recording, self.n_recordings) for k, each, true in parts}
+        return {
+            k: entry_curve(each, true, self.recording, self.n_recordings) for k, each, true in parts
+        }
 
 
 def score_segments(

@@ -73,9 +73,7 @@ class CurveScores:
     macro_f_of_hit: float
 
 
-def best_f_scores(
-    curves: Curves, n_classes: int, weights: np.ndarray | None = None
-) -> CurveScores:
+def best_f_scores(curves: Curves, n_classes: int, weights: np.ndarray | None = None) -> CurveScores:
     """Computes F at the best threshold of each class, halfway between two scores.
 
     Of several best thresholds the highest is taken.
@@ -237,7 +235,9 @@ def _area_up_to(recall: np.ndarray, rate: np.ndarray, limit: float) -> float:
     return float(np.trapezoid(np.append(recall[:inside], end), np.append(rate[:inside], limit)))
 
 
-def entry_curve(scores: np.ndarray, targets: np.ndarray, recording: np.ndarray, n: int) -> ClassCurve:
+def entry_curve(
+    scores: np.ndarray, targets: np.ndarray, recording: np.ndarray, n: int
+) -> ClassCurve:
     """Builds the curve of one class from entries: segments, or whole clips.
 
     Args:

@@ -10,9 +10,8 @@ from tests.golden.recipes import Arrays
 
 def _truth(inputs: Arrays) -> tuple[list[str], list[np.ndarray]]:
     """File names of the clips, and their events (n, 3)."""
-    from sed_task4.dataset import parse_strong
+    from sed_task4.dataset import events_by_name, parse_strong
     from sed_task4.labels import event_array
-    from sed_task4.dataset import events_by_name
 
     classes = inputs["labels"].tolist()
     names = [f"{name}.wav" for name in inputs["names"].tolist()]
@@ -50,12 +49,7 @@ def sed_scores_metrics(inputs: Arrays, settings: dict) -> dict[str, object]:
     from common.metrics.psds import PsdsScenario, ThresholdSweep
     from common.metrics.segment_sweep import clip_entries, clip_maxima, score_segments
     from common.metrics.tagging import average_precision
-    from common.metrics.threshold_curves import (
-        area_scores,
-        best_f_scores,
-        f_scores_at,
-        mcclish,
-    )
+    from common.metrics.threshold_curves import area_scores, best_f_scores, f_scores_at, mcclish
 
     config, labels = settings["config"], inputs["labels"].tolist()
     reference, durations_s = _table(_truth(inputs)[1], inputs), inputs["durations"]
