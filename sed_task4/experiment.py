@@ -45,6 +45,7 @@ from sed_task4.lengths import frames_within, lengths_of_store, log_cut
 from sed_task4.median_search import ScoredClip, named, read_medians, search_medians
 from sed_task4.pseudo_labels import write_pseudo_labels
 from sed_task4.score import SystemOutput, TestSet, score_report
+from sed_task4.score_files import SCORES, ClipScores, clip_edges, write_score_files
 from sed_task4.submission import write_run_files
 from sed_task4.validation import ClipResult, ClipScorer, ValidationScorer, take_in
 
@@ -390,6 +391,11 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
             frames.append(decision_scores(inside, clip.clip, decoding, scorer.tag_thresholds))
             durations_s.append(clip.duration_s)
         write_run_files(folder, scorer.names, scorer.estimates, task.dataset.classes, durations_s)
+        if task.scoring.score_files:
+            pairs = zip(frames, durations_s, strict=True)
+            hop_s = task.features.hop_s
+            clips = [ClipScores(clip_edges(len(each), hop_s, end), each) for each, end in pairs]
+            write_score_files(folder / SCORES, scorer.names, clips, task.dataset.classes)
         truth = [events for events in reference if events is not None]
         if len(truth) < len(reference) or not truth:
             return

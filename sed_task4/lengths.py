@@ -58,7 +58,7 @@ def log_cut(
 
 
 def read_lengths(path: Path) -> dict[str, float]:
-    """Reads the lengths of clips that `sed_task4.submission.write_run_files` wrote.
+    """Reads the lengths of clips: of a run, or the durations published with DESED.
 
     Returns:
         Seconds by name; empty if the file has names only, as earlier versions wrote it.
@@ -67,7 +67,8 @@ def read_lengths(path: Path) -> dict[str, float]:
         DataError: the file cannot be read, or a length is no number of seconds above 0.
     """
     text, columns = read_text(path, f"There is no {path}.", _AGAIN), ("filename",)
-    table = parse_table(text, columns, str(path), optional=(_SECONDS,))
+    names = {"duration": _SECONDS}  # of DESED, and of sed_scores_eval
+    table = parse_table(text, columns, str(path), optional=(_SECONDS,), aliases=names)
     lengths: dict[str, float] = {}
     for line, row in table.rows():
         seconds = to_number(row.get(_SECONDS, ""))

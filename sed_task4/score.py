@@ -8,24 +8,35 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import Field
 
+from common.audio.formats import shown
 from common.errors import DataError
 from common.events.table import EventTable
 from common.io.files import write_json
-from common.io.tables import to_number
+from common.io.tables import to_number, to_whole
 from common.io.terminal import typed_text
 from common.metrics.detection import INFINITE_RATE, DetectionScores
-from common.metrics.event_based import CollarConfig, event_based_scores
-from common.metrics.psds import sweep_scores
+from common.metrics.event_based import event_based_scores
+from common.metrics.psds import ThresholdSweep
 from common.metrics.score_table import ScoreTable, ScoreTables, published_scores, score_cells
 from common.metrics.sed_eval_scores import event_based_by_sed_eval, segment_based_by_sed_eval
 from common.metrics.segment_based import segment_based_scores
 from common.metrics.tagging import TagScores, class_f_scores, tag_scores
 from sed_task4.decoding import spread_tags
+from sed_task4.score_files import ClipScores, clip_tags, events_above
+from sed_task4.threshold_scores import (
+    COLUMNS,
+    Part,
+    ThresholdConfig,
+    bootstrap_intervals,
+    columns_of,
+    intersection_scores,
+    threshold_scores,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -51,11 +62,15 @@ CLASS_COLUMNS = {
     **{"event_insertions": "ins.", "segment_f": "1 s F", "segment_er": "ER"},
     **{"segment_200ms_f": "0.2 s F", "segment_200ms_er": "ER", **_SWEPT},
 }
-SCORES = tuple(dict.fromkeys(["map", "map_published", "auc", *MACRO_COLUMNS, *MICRO_COLUMNS]))
+_TAG_NAMES = ("map", "map_published", "auc")
+_POINT_NAMES = ("psds1_50", "psds2_50")
+SCORES = tuple(
+    dict.fromkeys([*_TAG_NAMES, *MACRO_COLUMNS, *MICRO_COLUMNS, *COLUMNS, *_POINT_NAMES])
+)
 TOLERANCE = 1e-9  # of the fast versions against sed_eval
 
 
-class ScoringConfig(CollarConfig):
+class ScoringConfig(ThresholdConfig):
     """Scores of events and tags."""
 
     tag_threshold: float = Field(
@@ -72,6 +87,24 @@ class ScoringConfig(CollarConfig):
         True, description="Reports take F and ER from sed_eval; false: from the faster own code."
     )
     psds: bool = Field(True, description="Reports contain PSDS and the maximum F over thresholds.")
+    intersection_f: bool = Field(
+        False,
+        description="Reports and validation contain the intersection-based F (shares of 0.5) of the"
+        " decoded events. A class that is never found counts as 0.",
+    )
+    empty_clips: Literal["scored", "dropped"] = Field(
+        "scored",
+        description="Test clips without any event. dropped: left out with their false alarms, as"
+        " the baselines of 2022 to 2024 do.",
+    )
+    event_threshold: float = Field(
+        0.5, ge=0, le=1, description="Folders of score files: scores above it are events."
+    )
+    score_files: bool = Field(
+        False,
+        description="Test stages write the scores of each clip as a table of frames, as"
+        " sed_scores_eval reads them, into scores/.",
+    )
 
 
 @dataclass(frozen=True)
@@ -107,6 +140,13 @@ class TestSet:
         """All events of the set."""
         return EventTable.from_recordings(self.events, len(self.classes))
 
+    def of_clips(self, chosen: np.ndarray) -> "TestSet":
+        """Returns the set of some clips, by number."""
+        names, events = ([each[number] for number in chosen] for each in (self.names, self.events))
+        tags = None if self.tags is None else np.asarray(self.tags)[chosen]
+        lengths_s = None if self.lengths_s is None else self.durations_s[chosen]
+        return replace(self, names=names, events=events, tags=tags, lengths_s=lengths_s)
+
     @property
     def true_tags(self) -> np.ndarray:
         """Ground-truth tags of each clip, bool (N, K)."""
@@ -126,6 +166,8 @@ class SystemOutput:
         hop_s: hop length in seconds.
         tag_thresholds: one or (K,), for the F of tags; None: `ScoringConfig.tag_threshold`.
         remark: a note on its scores.
+        edges_s: for each clip (T + 1,), edges of the frames; None: regular ones of `hop_s`, up to
+            the end of the clip.
     """
 
     events: Sequence[np.ndarray]
@@ -134,6 +176,16 @@ class SystemOutput:
     hop_s: float = 0.0
     tag_thresholds: float | np.ndarray | None = None
     remark: str = ""
+    edges_s: Sequence[np.ndarray] | None = None
+
+    def of_clips(self, chosen: np.ndarray) -> "SystemOutput":
+        """Returns the output for some clips, by number."""
+        lists = {"events": self.events, "frames": self.frames, "edges_s": self.edges_s}
+        parts: dict[str, Any] = {
+            name: None if each is None else [each[number] for number in chosen]
+            for name, each in lists.items()
+        }
+        return replace(self, **parts, tags=None if self.tags is None else self.tags[chosen])
 
 
 @dataclass(frozen=True)
@@ -229,8 +281,10 @@ def score_tables(
     """
     scores = {row.label: row.scores.get for row in report.rows}
     counted = f"{report.n_clips} clips"
+    more = columns_of({name: None for row in report.rows for name in row.scores})
     tables = [
-        ScoreTable(title, score_cells(columns, scores, counted)) for title, columns in means.items()
+        ScoreTable(title, score_cells(columns, scores, counted))
+        for title, columns in (*means.items(), ("All thresholds, and intersections", more))
     ]
     first = report.rows[0]
     known = {name: heading for name, heading in of_classes.items() if name in first.by_class}
@@ -303,8 +357,11 @@ def score_system(
     detections = detection_scores(reference, estimate, scoring)
     scores, by_class = named_scores(detections), _class_scores(detections)
     by_class = {"n_clips": test.true_tags.sum(axis=0), "n_events": reference.counts()} | by_class
-    swept = _sweep_scores(reference, test, output, scoring)
-    for part in (_tag_scores(test, output, scoring), swept):
+    parts = [_tag_scores(test, output, scoring)]
+    parts.append(_sweep_scores(test, output, scoring, with_intervals=group == "system"))
+    if scoring.intersection_f or scoring.all_thresholds:
+        parts.append(intersection_scores(reference, estimate, test.durations_s))
+    for part in parts:
         scores, by_class = scores | part[0], by_class | part[1]
     lists = {name: np.asarray(values, np.float64).tolist() for name, values in by_class.items()}
     return ScoreRow(group, label, scores, lists)
@@ -325,9 +382,6 @@ def named_tag_scores(tags: TagScores) -> dict[str, float]:
     return scores | {"clip_macro_f": tags.macro_f, "clip_micro_f": tags.micro_f}
 
 
-Part = tuple[dict[str, float], dict[str, np.ndarray]]
-
-
 def _tag_scores(test: TestSet, output: SystemOutput, scoring: ScoringConfig) -> Part:
     if output.tags is None:
         given = tags_of(output.events, len(test.classes))
@@ -341,21 +395,16 @@ def _tag_scores(test: TestSet, output: SystemOutput, scoring: ScoringConfig) -> 
 
 
 def _sweep_scores(
-    reference: EventTable, test: TestSet, output: SystemOutput, scoring: ScoringConfig
+    test: TestSet, output: SystemOutput, scoring: ScoringConfig, *, with_intervals: bool
 ) -> Part:
     if output.frames is None or not scoring.psds:
         return {}, {}
-    sweep = sweep_scores(
-        reference,
-        output.frames,
-        output.hop_s,
-        test.durations_s,
-        collar_s=scoring.collar_s,
-        offset_share=scoring.offset_share,
-    )
-    scores = {"psds1": sweep.psds1, "psds2": sweep.psds2, "best_f": sweep.best_f}
-    of_classes = {"psds1": sweep.class_psds1, "psds2": sweep.class_psds2}
-    of_classes |= {"best_f": sweep.class_best_f, "best_threshold": sweep.class_thresholds}
+    frames = output.hop_s if output.edges_s is None else output.edges_s
+    sweep = ThresholdSweep(test.table, output.frames, frames, test.durations_s)
+    scores, of_classes = threshold_scores(sweep, scoring)
+    if scoring.bootstrap is not None and with_intervals:
+        for name, each in bootstrap_intervals(sweep, scoring).items():
+            scores |= {f"{name}_low": each.low, f"{name}_high": each.high}
     return scores, of_classes
 
 
@@ -404,6 +453,7 @@ def score_report(
             "There is nothing to score. Check that the test set has clips, and their predictions."
         )
     rows, notes = [], []
+    test, systems, dropped = _scored_clips(test, systems, scoring)
     for label, output in systems.items():
         row = score_system(test, output, scoring, label=label)
         if scoring.sed_eval:
@@ -416,9 +466,49 @@ def score_report(
         for label, output in baselines(test).items()
     ]
     rows += _published_row(published)
-    notes += _remarks(test, rows[0], scoring)
+    notes += [*dropped, *_remarks(test, rows[0], scoring), *_interval_notes(rows, scoring)]
     classes, notes = tuple(test.classes), list(dict.fromkeys(notes))
     return ScoreReport(tuple(rows), classes, len(test.names), tuple(notes))
+
+
+def _scored_clips(
+    test: TestSet, systems: Mapping[str, SystemOutput], scoring: ScoringConfig
+) -> tuple[TestSet, Mapping[str, SystemOutput], list[str]]:
+    """Leaves out clips without events, if set; a note counts them."""
+    kept = np.array([len(rows) > 0 for rows in test.events], bool)
+    if scoring.empty_clips == "scored" or kept.all():
+        return test, systems, []
+    if not kept.any():
+        raise DataError(
+            f"None of the {len(kept)} test clips has an event, and `scoring.empty_clips: dropped`"
+            " leaves out those without. Set it to scored."
+        )
+    chosen = np.flatnonzero(kept)
+    for label, output in systems.items():
+        if len(output.events) != len(kept):
+            given = len(output.events)
+            raise ValueError(f"{label}: expected events of {len(kept)} clips. Received: {given}.")
+    outputs = {label: output.of_clips(chosen) for label, output in systems.items()}
+    n_empty = len(kept) - len(chosen)
+    note = f"{n_empty} clip(s) without events are left out, with their false alarms."
+    return test.of_clips(chosen), outputs, [note]
+
+
+def _interval_notes(rows: Sequence[ScoreRow], scoring: ScoringConfig) -> list[str]:
+    """Sentences with the bootstrap intervals of each system."""
+    config, notes = scoring.bootstrap, []
+    if config is None:
+        return []
+    for row in rows:
+        names = [name for name in row.scores if f"{name}_low" in row.scores]
+        spans = [
+            f"{name} {row.scores[f'{name}_low']:.3f} to {row.scores[f'{name}_high']:.3f}"
+            for name in names
+        ]
+        if spans:
+            share = f"{100 * config.confidence:g} % intervals of {config.n_resamples} resamples"
+            notes.append(f"{row.label}: {share} of the clips: {', '.join(spans)}.")
+    return notes
 
 
 def _with_sed_eval(
@@ -467,6 +557,13 @@ def _remarks(test: TestSet, row: ScoreRow, scoring: ScoringConfig) -> list[str]:
     counts = test.table.counts()
     absent = [label for label, count in zip(test.classes, counts, strict=True) if not count]
     remarks = []
+    overlapping = test.table.overlapping()
+    if len(overlapping):
+        files = shown([test.names[number] for number in np.unique(overlapping)])
+        remarks.append(
+            f"{len(overlapping)} reference event(s) overlap another one of their class, in {files}:"
+            " PSDS and best F take them for one."
+        )
     backward = np.count_nonzero(test.table.offset_s < test.table.onset_s)
     if backward:
         remarks.append(
@@ -517,7 +614,7 @@ def _run(arguments: Sequence[str]) -> None:
         clip_s=options.clip_s or known.clip_s,
         ignore_unknown=options.ignore_unknown,
         strict=known.strict and not options.no_strict,
-        audio=options.audio,
+        audio=options.durations or options.audio,
     )
     if options.json:
         write_json(options.json, report.to_dict())
@@ -563,6 +660,11 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     """Scoring options of the command line."""
     values = {"collar_s": options.collar, "offset_share": options.offset_share}
     values |= {"empty_estimate_is_zero": False if options.leave_out_empty else None}
+    values |= {"event_threshold": options.threshold, "operating_points": options.points}
+    values |= {"all_thresholds": options.all_thresholds or None}
+    values |= {"empty_clips": "dropped" if options.drop_empty else None}
+    if options.resamples is not None:
+        values["bootstrap"] = {"n_resamples": options.resamples}
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -577,10 +679,11 @@ def score_files(
     strict: bool = True,
     audio: Path | None = None,
 ) -> ScoreReport:
-    """Scores an event file against another, prepared by `sed_task4.scored_files`.
+    """Scores an event file, or a folder of scores, prepared by `sed_task4.scored_files`.
 
     Args:
-        estimated: see `sed_task4.submission`; or a folder that predict.py wrote.
+        estimated: see `sed_task4.submission`; or a folder that predict.py wrote; or one of score
+            files, see `sed_task4.score_files`.
         reference: as well; its file names are the test set. A row with only a name is a clip
             without events.
         scoring: how; None: the defaults.
@@ -588,23 +691,41 @@ def score_files(
         clip_s: length of the clips.
         ignore_unknown: leave out estimates of files that are not in the reference, as published.
         strict: see `sed_task4.dataset.parse_events`.
-        audio: folder of the clips, whose lengths are read; None: those that a run wrote next to its
-            events, or `clip_s`.
+        audio: folder of the clips, whose lengths are read, or a table of their lengths; None: those
+            that a run wrote next to its events, or `clip_s`.
 
     Raises:
         DataError: a file cannot be read, or estimates are of files that are not in the reference.
     """
     from sed_task4.dataset import DatasetConfig
-    from sed_task4.scored_files import read_pair
+    from sed_task4.score_files import is_score_folder
+    from sed_task4.scored_files import read_pair, read_score_pair
 
     classes = tuple(classes or DatasetConfig().classes)
     estimated, reference = Path(estimated), Path(reference)
     options = {"ignore_unknown": ignore_unknown, "strict": strict}
-    pair = read_pair(estimated, reference, classes, clip_s, **options)
-    test, output = TestSet(pair.names, pair.reference, classes, clip_s), SystemOutput(pair.estimate)
+    if is_score_folder(estimated):
+        pair, clips = read_score_pair(estimated, reference, classes, clip_s, **options)
+        output = _output_of_scores(clips, (scoring or ScoringConfig()).event_threshold)
+    else:
+        pair = read_pair(estimated, reference, classes, clip_s, **options)
+        output = SystemOutput(pair.estimate)
+    test = TestSet(pair.names, pair.reference, classes, clip_s)
     test, output, length_notes = _within_lengths(test, output, audio, estimated)
     report = score_report(test, {estimated.stem: output}, scoring)
     return replace(report, notes=(*report.notes, *pair.notes, *length_notes))
+
+
+def _output_of_scores(clips: Sequence[ClipScores], threshold: float) -> SystemOutput:
+    """Takes scores above a threshold for events, and the highest of a clip for its tags."""
+    return SystemOutput(
+        [events_above(clip, threshold) for clip in clips],
+        np.stack([clip_tags(clip) for clip in clips]) if clips else None,
+        [clip.scores for clip in clips],
+        remark=f"Events: scores above {threshold:g}. Tags: the highest score of a clip. PSDS and"
+        " best F: of all thresholds.",
+        edges_s=[clip.edges_s for clip in clips],
+    )
 
 
 def _within_lengths(
@@ -615,14 +736,16 @@ def _within_lengths(
     Args:
         test: the ground truth.
         output: the system's events.
-        audio: folder of the clips; None: unknown.
+        audio: folder of the clips, or a table of their lengths; None: unknown.
         estimated: the event file, next to which a run writes lengths.
     """
     from sed_task4.lengths import cut_to_length, lengths_of_files, log_cut, read_lengths
     from sed_task4.submission import CLIPS
 
     lengths = {}
-    if audio is not None:
+    if audio is not None and audio.is_file():
+        lengths = read_lengths(audio)
+    elif audio is not None:
         lengths = lengths_of_files(audio, test.names)
     elif estimated.with_name(CLIPS).is_file():
         lengths = read_lengths(estimated.with_name(CLIPS))
@@ -653,9 +776,25 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _whole(text: str) -> int:
+    """A whole number of the command line, 2 to 1000."""
+    value = to_whole(text)
+    if value is None or not 2 <= value <= 1000:
+        raise argparse.ArgumentTypeError(f"expected 2 to 1000. Received: {text!r}.")
+    return value
+
+
+def _share(text: str) -> float:
+    """A number of the command line from 0 to 1."""
+    value = to_number(text)
+    if value is None or not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1. Received: {text!r}.")
+    return value
+
+
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    source = "a file, or a folder of predict.py"
+    source = "a file, a folder of predict.py, or one of score files"
     add("estimated", type=Path, metavar="ESTIMATED", help=f"events of the system: {source}")
     names = "true events, a file that names all clips"
     add("reference", type=Path, metavar="REFERENCE", help=names)
@@ -665,6 +804,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     names = "class names (default: the run's, or the ten of the challenge)"
     add("--classes", type=typed_text, metavar="A,B,...", help=names)
     add("--audio", type=Path, metavar="DIR", help="folder of the clips, whose lengths are read")
+    durations = "table of their lengths: filename, duration"
+    add("--durations", type=Path, metavar="FILE", help=durations)
+    above = "scores above it are events, for a folder of score files (default 0.5)"
+    add("--threshold", type=_share, metavar="X", help=above)
     length = "length of a clip (default: the run's, or 10)"
     add("--clip-s", type=_seconds, metavar="S", help=length)
     add("--collar", type=_seconds, metavar="S", help="of onsets (default: the run's, or 0.2)")
@@ -672,6 +815,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--offset-share", type=_seconds, metavar="X", help=share)
     lenient = "read events that end before they begin, or begin after the clip, as published"
     add("--no-strict", action="store_true", help=lenient)
+    more = "also F of intersections, segments and clips, areas under ROC, non-oracle PSDS"
+    add("--all-thresholds", action="store_true", help=more)
+    points = "also PSDS of as many thresholds, as psds_eval (50)"
+    add("--points", type=_whole, metavar="N", help=points)
+    resamples = "bootstrap intervals of the scores over all thresholds"
+    add("--resamples", type=_whole, metavar="N", help=resamples)
+    dropped = "leave out clips without events, as the baselines of 2022 to 2024"
+    add("--drop-empty", action="store_true", help=dropped)
     unknown = "leave out estimates of files not in REFERENCE"
     add("--ignore-unknown", action="store_true", help=unknown)
     absent = "classes never estimated do not count in the mean F"

@@ -17,6 +17,7 @@ from common.errors import DataError
 from sed_task4 import dataset as data
 from sed_task4.dataset import REMOVAL_LIST
 from sed_task4.labels import event_array
+from sed_task4.score_files import ClipScores, read_score_folder
 from sed_task4.submission import CLIPS, read_predictions, read_submission, read_text_of
 
 if TYPE_CHECKING:
@@ -78,6 +79,36 @@ def read_pair(
     clips = (data.events_by_name(events, scored).values() for events in (truth, guess))
     parts = [[event_array(rows, classes) for rows in each] for each in clips]
     return ScoredFiles(scored, parts[0], parts[1], tuple(notes))
+
+
+def read_score_pair(
+    folder: Path,
+    reference: Path,
+    classes: Sequence[str],
+    clip_s: float,
+    *,
+    ignore_unknown: bool = False,
+    strict: bool = True,
+) -> tuple[ScoredFiles, list[ClipScores]]:
+    """Reads a folder of score files, and the reference; see `sed_task4.score.score_files`.
+
+    Returns:
+        Clips and true events, with no estimated ones; and the scores of the clips.
+
+    Raises:
+        DataError: a file cannot be read, or scores are of clips that are not in the reference.
+    """
+    notes: list[str] = []
+    text, source = read_text_of(reference), str(reference)
+    truth, names = data.parse_events(text, classes, clip_s, source, strict=strict, notes=notes)
+    found = read_score_folder(folder, names, classes, ignore_unknown=ignore_unknown)
+    clips = dict(zip(found.names, found.clips, strict=True))
+    scored = [name for name in _scored_names(names, reference, None, notes) if name in clips]
+    rows = data.events_by_name(truth, scored).values()
+    events = [event_array(each, classes) for each in rows]
+    silent = [np.zeros((0, 3))] * len(scored)
+    pair = ScoredFiles(scored, events, silent, (*notes, *found.notes))
+    return pair, [clips[name] for name in scored]
 
 
 def _read_estimate(

@@ -107,6 +107,16 @@ class EventTable:
         merged = recording[first], index[first], onset_s[first], reach[last]
         return EventTable(*merged, self.n_recordings, self.n_classes)
 
+    def overlapping(self) -> np.ndarray:
+        """Returns the recording of each event that overlaps an earlier one of its class, int."""
+        order = np.lexsort((self.onset_s, self.class_index, self.recording))
+        group = self.recording[order] * self.n_classes + self.class_index[order]
+        onset_s, offset_s = self.onset_s[order], self.offset_s[order]
+        apart_s = np.ptp(np.concatenate([[0.0], onset_s, offset_s])) + 1.0
+        reach = np.maximum.accumulate(offset_s + group * apart_s) - group * apart_s
+        later = np.flatnonzero((group[1:] == group[:-1]) & (onset_s[1:] < reach[:-1] - 1e-6)) + 1
+        return self.recording[order][later]
+
     def counts(self) -> np.ndarray:
         """Returns the number of events of each class, int (K,)."""
         return np.bincount(self.class_index, minlength=self.n_classes)

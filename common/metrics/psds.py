@@ -1,25 +1,36 @@
-"""Scores over all thresholds at once: PSDS 1 and 2, and the best event-based F-score of each class.
+"""Polyphonic sound detection score (PSDS), exact over all thresholds or from operating points.
 
-The curves are exact: every value of a score is tried as the threshold.
+A detection counts if a share of it lies on events of its class; an event is found if detections
+that count cover a share of it; the other detections are false, and cross triggers if a share of
+them lies on events of another class. The score is the area under the curve of events found over
+false positives per hour.
 
 References:
     Bilen et al., "A framework for the robust evaluation of sound event detection", ICASSP 2020,
     arXiv:1910.08440. Ebbers, Haeb-Umbach, Serizel, "Threshold independent evaluation of sound event
-    detection scores", ICASSP 2022, arXiv:2201.13148.
+    detection scores", ICASSP 2022, arXiv:2201.13148; "Post-processing independent evaluation of
+    sound event detection systems", DCASE 2023, arXiv:2306.15440.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from common.events.postprocess import regions
 from common.events.table import EventTable
-from common.metrics.detection import nan_mean
-from common.metrics.event_based import COLLAR_S, OFFSET_SHARE, maximum_matching
+from common.metrics.event_based import COLLAR_S, OFFSET_SHARE
+from common.metrics.sweep import (
+    Coverage,
+    Detections,
+    Frames,
+    Steps,
+    all_detections,
+    at_least,
+    spread,
+)
+from common.metrics.threshold_curves import ClassCurve, Curves, best_f_scores, collar_curve
 
 HOUR_S = 3600.0
-DECIMALS = 6  # times are compared to a microsecond, against rounding errors at a limit
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,15 @@ class PsdsScenario:
 
 PSDS1 = PsdsScenario(dtc=0.7, gtc=0.7)
 PSDS2 = PsdsScenario(dtc=0.1, gtc=0.1, cttc=0.3, alpha_ct=0.5)
+SCENARIOS = {
+    "psds1": PSDS1,
+    "psds2": PSDS2,
+    # DCASE 2020 task 4
+    "psds_2020": PsdsScenario(dtc=0.5, gtc=0.5, alpha_st=0.0),
+    "psds_2020_cross_trigger": PsdsScenario(dtc=0.5, gtc=0.5, cttc=0.3, alpha_ct=1.0, alpha_st=0.0),
+    "psds_2020_macro": PsdsScenario(dtc=0.5, gtc=0.5),
+}
+INTERSECTION_F = PsdsScenario(dtc=0.5, gtc=0.5)  # criteria of the intersection-based F
 
 
 @dataclass(frozen=True)
@@ -72,113 +92,191 @@ class SweepScores:
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """Detections of one class in one recording at every threshold.
+class PsdsScore:
+    """PSDS of a set; NaN where a class has no event, and everywhere without any.
 
     Attributes:
-        values: (U,), occurring scores, rising; threshold number u accepts scores of at least
-            values[u].
-        threshold: int (R,), number of a detection's threshold, never falling.
-        onset_s, offset_s: (R,), its times.
+        psds: of all classes together.
+        class_psds: (K,), area under the curve of each class.
     """
 
-    values: np.ndarray
-    threshold: np.ndarray
-    onset_s: np.ndarray
-    offset_s: np.ndarray
+    psds: float
+    class_psds: np.ndarray
 
 
-@dataclass
-class _Curve:
-    """Changes of counts at values of the score, collected over recordings."""
+@dataclass(frozen=True)
+class EventTotals:
+    """True events of a set by recording and class.
 
-    values: list[np.ndarray]
-    changes: list[np.ndarray]
+    Attributes:
+        counts: int (N, K), number of events.
+        seconds: (N, K), their length.
+        lengths_s: (N,), length of the recordings.
+    """
 
-    def add(self, values: np.ndarray, counts: np.ndarray) -> None:
-        """Adds the counts (U, n) of one recording at its thresholds."""
-        changes = counts - np.concatenate([counts[1:], np.zeros_like(counts[:1])])
-        moved = np.abs(changes).sum(axis=1) > 0
-        self.values.append(values[moved])
-        self.changes.append(changes[moved])
+    counts: np.ndarray
+    seconds: np.ndarray
+    lengths_s: np.ndarray
 
-    def totals(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns all values, rising, infinity last, and the set's counts there, (U + 1, n)."""
-        values, inverse = np.unique(np.concatenate(self.values), return_inverse=True)
-        changes = np.concatenate(self.changes)
-        sums = np.zeros((len(values) + 1, changes.shape[1]))
-        np.add.at(sums, inverse, changes)
-        return np.append(values, np.inf), np.cumsum(sums[::-1], axis=0)[::-1]
+    @classmethod
+    def of(cls, reference: EventTable, lengths_s: np.ndarray | float) -> "EventTotals":
+        """Sums up a table of events."""
+        shape = reference.n_recordings, reference.n_classes
+        keys = reference.recording * reference.n_classes + reference.class_index
+        lasting_s = reference.offset_s - reference.onset_s
+        counts = np.bincount(keys, minlength=shape[0] * shape[1]).reshape(shape)
+        seconds = np.bincount(keys, lasting_s, minlength=shape[0] * shape[1]).reshape(shape)
+        given_s = np.broadcast_to(np.asarray(lengths_s, np.float64), shape[:1])
+        return cls(counts, seconds, given_s)
+
+    def sums(self, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, float]:
+        """Returns counts (K,), seconds (K,) and length of a set with weighted recordings."""
+        each = np.ones(len(self.lengths_s)) if weights is None else np.asarray(weights, np.float64)
+        return each @ self.counts, each @ self.seconds, float(each @ self.lengths_s)
+
+
+class ThresholdSweep:
+    """Detections of a set at all thresholds, searched once for all scores.
+
+    Args:
+        reference: true events of the set; those of one class that overlap or touch count as one,
+            those without a length are left out.
+        scores: for each recording (T, K), probabilities per frame; minus infinity where no
+            threshold gives an event.
+        hop_s: hop length in seconds; or for each recording (T + 1,) the edges of its frames.
+        durations_s: length of the recordings in seconds, one number or (recordings,). Regular
+            frames end there; rates are per hour of it.
+
+    Raises:
+        ValueError: scores and reference do not belong together.
+    """
+
+    def __init__(
+        self,
+        reference: EventTable,
+        scores: Sequence[np.ndarray],
+        hop_s: float | Sequence[np.ndarray],
+        durations_s: np.ndarray | float,
+    ):
+        _check(reference, scores)
+        lengths = [len(each) for each in scores]
+        self.reference = reference.with_length().merge_connected()
+        self.n_classes = reference.n_classes
+        self.totals = EventTotals.of(self.reference, durations_s)
+        if isinstance(hop_s, int | float | np.number):
+            self.frames = Frames.regular(lengths, float(hop_s), durations_s)
+        else:
+            _check_edges(hop_s, lengths)
+            self.frames = Frames.from_edges(hop_s)
+        empty = np.zeros((0, self.n_classes))
+        self.scores = np.concatenate([empty, *scores]).astype(np.float64)  # (F, K)
+        self.classes = np.flatnonzero(self.reference.counts()).tolist()
+        self._detections = {
+            k: all_detections(self.frames, np.ascontiguousarray(self.scores[:, k]))
+            for k in self.classes
+        }
+        self._coverage = Coverage(self.reference, self.frames)
+
+    def intersection_curves(
+        self, scenario: PsdsScenario, max_false: float = np.inf
+    ) -> dict[int, ClassCurve]:
+        """Returns events found and false detections of each class with events.
+
+        Args:
+            scenario: criteria.
+            max_false: see `intersection_curve`.
+        """
+        return {
+            k: intersection_curve(found, k, self._coverage, self.reference, scenario, max_false)
+            for k, found in self._detections.items()
+        }
+
+    def collar_curves(
+        self, collar_s: float = COLLAR_S, offset_share: float = OFFSET_SHARE
+    ) -> dict[int, ClassCurve]:
+        """Returns event-based hits of each class with events."""
+        curves = {}
+        for k, found in self._detections.items():
+            events, recording = _of_class(self.reference, k)
+            curves[k] = collar_curve(found, events, recording, collar_s, offset_share)
+        return curves
+
+    def events_at(self, threshold: float) -> EventTable:
+        """Returns the detections of scores above a threshold, of the classes with events."""
+        recording, rows = [np.zeros(0, np.int64)], [np.zeros((0, 3))]
+        for k, found in self._detections.items():
+            level = int(np.searchsorted(found.values, threshold, side="right"))
+            alive = (found.until < level) & (found.level >= level)
+            recording.append(found.recording[alive])
+            times = found.onset_s[alive], found.offset_s[alive]
+            rows.append(np.stack([np.full(int(alive.sum()), float(k)), *times], axis=1))
+        return EventTable.from_columns(
+            np.concatenate(recording),
+            np.concatenate(rows),
+            self.reference.n_recordings,
+            self.n_classes,
+        )
+
+    def psds(
+        self,
+        scenario: PsdsScenario,
+        *,
+        curves: Curves | None = None,
+        weights: np.ndarray | None = None,
+        oracle: bool = True,
+    ) -> PsdsScore:
+        """Computes PSDS.
+
+        Args:
+            scenario: criteria and costs.
+            curves: of `intersection_curves` with the same criteria; None: computed.
+            weights: (N,), how often each recording counts; None: once.
+            oracle: the best threshold of all with at most some rate of false positives counts;
+                otherwise the one whose rate is nearest below.
+        """
+        if curves is None:
+            hours = float(self.totals.lengths_s.sum()) / HOUR_S
+            max_false = scenario.max_rate * hours if weights is None else np.inf
+            curves = self.intersection_curves(scenario, max_false * (1 + 1e-9))
+        points = points_of_curves(curves, self.totals, scenario, weights)
+        return psds_of_points(points, self.n_classes, scenario, oracle=oracle)
 
 
 def sweep_scores(
     reference: EventTable,
     scores: Sequence[np.ndarray],
-    hop_s: float,
+    hop_s: float | Sequence[np.ndarray],
     durations_s: np.ndarray | float,
     *,
     collar_s: float = COLLAR_S,
     offset_share: float = OFFSET_SHARE,
 ) -> SweepScores:
-    """Computes PSDS 1, PSDS 2 and the best F over all thresholds.
+    """Computes PSDS 1, PSDS 2 and the best F over all thresholds; see `ThresholdSweep`.
 
     Args:
-        reference: true events of the set; those of one class that overlap or touch count as one.
-        scores: for each recording (T, K), probabilities per frame; minus infinity where no
-            threshold gives an event.
-        hop_s: hop length in seconds.
-        durations_s: length of the recordings in seconds, one number or (recordings,).
+        reference: true events of the set.
+        scores: for each recording (T, K).
+        hop_s: hop length in seconds, or edges of the frames of each recording.
+        durations_s: length of the recordings in seconds.
         collar_s: of the event-based F, see `common.metrics.event_based`.
         offset_share: as well.
 
     Raises:
         ValueError: scores and reference do not belong together.
     """
-    _check(reference, scores)
-    reference = reference.with_length().merge_connected()
-    n_classes = reference.n_classes
-    present = reference.counts() > 0
-    undefined = np.full(n_classes, np.nan)
-    if not present.any():
-        return SweepScores(np.nan, np.nan, undefined, undefined, np.nan, undefined, undefined)
-    lengths_s = np.broadcast_to(np.asarray(durations_s, np.float64), (reference.n_recordings,))
-    curves = _curves(reference, scores, hop_s, lengths_s, collar_s, offset_share)
-    total_s = float(lengths_s.sum())
-    lasting_s = reference.offset_s - reference.onset_s
-    seconds = np.bincount(reference.class_index, lasting_s, minlength=n_classes)
-    known, results = np.flatnonzero(present), []
-    for of_classes, scenario in zip(curves, (PSDS1, PSDS2), strict=False):
-        totals = [of_classes[k].totals()[1] for k in known]
-        results.append(_psds(totals, reference, seconds, total_s, scenario))
-    best, thresholds = undefined.copy(), undefined.copy()
-    for k in known:
-        best[k], thresholds[k] = _best_f(*curves[2][k].totals(), int(reference.counts()[k]))
-    (psds1, class_psds1), (psds2, class_psds2) = results
-    mean_f = nan_mean(best)
-    return SweepScores(psds1, psds2, class_psds1, class_psds2, mean_f, best, thresholds)
+    return swept_scores(
+        ThresholdSweep(reference, scores, hop_s, durations_s), collar_s, offset_share
+    )
 
 
-def _curves(
-    reference: EventTable,
-    scores: Sequence[np.ndarray],
-    hop_s: float,
-    lengths_s: np.ndarray,
-    collar_s: float,
-    offset_share: float,
-) -> list[list[_Curve]]:
-    """Counts of PSDS 1, PSDS 2 and the event-based F, for each class of the set."""
-    present = reference.counts() > 0
-    curves = [[_Curve([], []) for _ in range(reference.n_classes)] for _ in range(3)]
-    for number, (frames, length_s) in enumerate(zip(scores, lengths_s, strict=True)):
-        rows = reference.of_recording(number)
-        for k in np.flatnonzero(present):
-            sweep = sweep_thresholds(frames[:, k], hop_s, length_s)
-            for scenario, curve in ((PSDS1, curves[0]), (PSDS2, curves[1])):
-                counts = intersection_counts(sweep, rows, int(k), present, scenario)
-                curve[k].add(sweep.values, counts)
-            own = rows[rows[:, 0] == k, 1:]
-            curves[2][k].add(sweep.values, collar_counts(sweep, own, collar_s, offset_share))
-    return curves
+def swept_scores(
+    sweep: ThresholdSweep, collar_s: float = COLLAR_S, offset_share: float = OFFSET_SHARE
+) -> SweepScores:
+    """Computes PSDS 1, PSDS 2 and the best F of a sweep."""
+    one, two = sweep.psds(PSDS1), sweep.psds(PSDS2)
+    best = best_f_scores(sweep.collar_curves(collar_s, offset_share), sweep.n_classes)
+    known = best.macro_f, best.f, best.thresholds
+    return SweepScores(one.psds, two.psds, one.class_psds, two.class_psds, *known)
 
 
 def _check(reference: EventTable, scores: Sequence[np.ndarray]) -> None:
@@ -196,138 +294,202 @@ def _check(reference: EventTable, scores: Sequence[np.ndarray]) -> None:
             )
 
 
-def sweep_thresholds(curve: np.ndarray, hop_s: float, duration_s: float = np.inf) -> Sweep:
-    """Finds the detections of one class at every threshold, from its scores (T,)."""
-    curve = np.asarray(curve, np.float64)
-    values = np.unique(curve[curve > -np.inf])
-    found = regions((curve >= values[:, None]).T)  # one "class" for each threshold
-    times_s = np.minimum(np.arange(len(curve) + 1) * hop_s, duration_s)
-    sweep = Sweep(values, found[:, 0], times_s[found[:, 1]], times_s[found[:, 2]])
-    inside = sweep.onset_s < sweep.offset_s
-    return Sweep(values, sweep.threshold[inside], sweep.onset_s[inside], sweep.offset_s[inside])
+def _check_edges(edges_s: Sequence[np.ndarray], lengths: Sequence[int]) -> None:
+    """Raises ValueError unless each recording has one edge more than frames, rising."""
+    if len(edges_s) != len(lengths):
+        raise ValueError(f"Expected: edges of {len(lengths)} recordings. Received: {len(edges_s)}.")
+    for number, (edges, n_frames) in enumerate(zip(edges_s, lengths, strict=True)):
+        wrong = len(edges) != n_frames + 1 if n_frames else len(edges) > 1
+        if wrong or (np.diff(edges) < 0).any():
+            raise ValueError(
+                f"Recording {number}: expected {n_frames + 1} rising edges of {n_frames} frames."
+                f" Received: {len(edges)} edges, {np.count_nonzero(np.diff(edges) < 0)} falling."
+            )
 
 
-def overlaps(sweep: Sweep, onset_s: np.ndarray, offset_s: np.ndarray) -> np.ndarray:
-    """Seconds that each detection shares with each event, (R, events)."""
-    ends = np.minimum(sweep.offset_s[:, None], offset_s)
-    return np.maximum(ends - np.maximum(sweep.onset_s[:, None], onset_s), 0.0)
+def _of_class(reference: EventTable, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Events of one class, (G, 2) = onset_s, offset_s, and their recordings (G,)."""
+    rows = reference.class_index == k
+    times_s = np.stack([reference.onset_s[rows], reference.offset_s[rows]], axis=1)
+    return times_s, reference.recording[rows]
 
 
-def intersection_counts(
-    sweep: Sweep, events: np.ndarray, k: int, present: np.ndarray, scenario: PsdsScenario
-) -> np.ndarray:
-    """Counts events found, false detections and cross triggers at each threshold.
-
-    Args:
-        sweep: detections of class k.
-        events: all events of the recording, (n, 3) = class_index, onset_s, offset_s.
-        k: the class.
-        present: bool (K,), classes of the set; the others are no target of cross triggers.
-        scenario: criteria of detections.
-
-    Returns:
-        (U, 2 + others): events found, false detections, and cross triggers with each other present
-        class (in the order of the classes; none without `scenario.cttc`).
-    """
-    lengths = sweep.offset_s - sweep.onset_s
-    own = events[events[:, 0] == k]
-    shared = overlaps(sweep, own[:, 1], own[:, 2])  # (R, G)
-    accepted = _at_least(shared.sum(axis=1), scenario.dtc * lengths)
-    n_thresholds = len(sweep.values)
-    covered = np.zeros((n_thresholds, len(own)))
-    np.add.at(covered, sweep.threshold[accepted], shared[accepted])
-    found = _at_least(covered, scenario.gtc * (own[:, 2] - own[:, 1])).sum(axis=1)
-    false = np.bincount(sweep.threshold[~accepted], minlength=n_thresholds)
-    columns = [found, false]
-    if scenario.cttc is not None:
-        for other in np.flatnonzero(present):
-            if other != k:
-                rows = events[events[:, 0] == other]
-                wrong = overlaps(sweep, rows[:, 1], rows[:, 2]).sum(axis=1)
-                crossing = ~accepted & _at_least(wrong, scenario.cttc * lengths) & (len(rows) > 0)
-                columns.append(np.bincount(sweep.threshold[crossing], minlength=n_thresholds))
-    return np.stack(columns, axis=1)
-
-
-def _at_least(seconds: np.ndarray, limit_s: np.ndarray) -> np.ndarray:
-    return np.round(seconds, DECIMALS) >= np.round(limit_s, DECIMALS)
-
-
-def collar_counts(
-    sweep: Sweep, events: np.ndarray, collar_s: float, offset_share: float
-) -> np.ndarray:
-    """Counts event-based hits and false detections of one class at each threshold, (U, 2).
-
-    Args:
-        sweep: detections of the class.
-        events: its events in the recording, (G, 2) = onset_s, offset_s.
-        collar_s: see `common.metrics.event_based.count_events`.
-        offset_share: as well.
-    """
-    n_thresholds = len(sweep.values)
-    detections = np.bincount(sweep.threshold, minlength=n_thresholds)
-    near = np.round(np.abs(sweep.onset_s[:, None] - events[:, 0]) - collar_s, DECIMALS) <= 0
-    allowed = np.maximum(collar_s, offset_share * (events[:, 1] - events[:, 0]))
-    ends = np.abs(sweep.offset_s[:, None] - events[:, 1]) - allowed
-    hits = near & (np.round(ends, DECIMALS) <= 0)  # (R, G)
-    per_event = np.zeros((n_thresholds, len(events)), np.int64)
-    np.add.at(per_event, sweep.threshold, hits)
-    several = np.zeros(n_thresholds, bool)
-    several[sweep.threshold[hits.sum(axis=1) > 1]] = True
-    several |= (per_event > 1).any(axis=1)
-    found = per_event.sum(axis=1)
-    for number in np.flatnonzero(several):
-        detection, event = np.nonzero(hits & (sweep.threshold == number)[:, None])
-        found[number] = len(maximum_matching(np.stack([event, detection], axis=1)))
-    return np.stack([found, detections - found], axis=1)
-
-
-def _best_f(values: np.ndarray, totals: np.ndarray, n_events: int) -> tuple[float, float]:
-    """Returns the best F of a class and a threshold with it, halfway between two scores."""
-    found, false = totals.T
-    f = 2 * found / np.maximum(found + false + n_events, 1)
-    best = len(f) - 1 - int(np.argmax(f[::-1]))
-    below = values[best - 1] if best else 0.0
-    return float(f[best]), float((values[best] + below) / 2 if np.isfinite(values[best]) else 1.0)
-
-
-def _psds(
-    totals: Sequence[np.ndarray],
+def intersection_curve(
+    detections: Detections,
+    k: int,
+    coverage: Coverage,
     reference: EventTable,
-    seconds: np.ndarray,
-    total_s: float,
     scenario: PsdsScenario,
-) -> tuple[float, np.ndarray]:
-    """Integrates the curves of the present classes; returns PSDS and the score of each class."""
-    counts = reference.counts()
-    present = np.flatnonzero(counts)
-    curves = []
-    for k, total in zip(present, totals, strict=True):
-        rate = total[:, 1] / total_s
-        if scenario.cttc is not None and len(present) > 1:
-            others = seconds[present[present != k]]
-            crossing = (total[:, 2:] / np.maximum(others, 1e-12)).mean(axis=1)
-            rate = rate + scenario.alpha_ct * crossing
-        curves.append(_upper_curve(total[:, 0] / counts[k], rate * HOUR_S, scenario.max_rate))
-    single = np.full(reference.n_classes, np.nan)
-    single[present] = [_area(found, rate, scenario.max_rate) for found, rate in curves]
-    rates = np.unique(np.concatenate([rate for _, rate in curves]))
-    steps = np.stack([_step(found, rate, rates) for found, rate in curves])  # (classes, rates)
+    max_false: float = np.inf,
+) -> ClassCurve:
+    """Counts events found, false detections and cross triggers of one class at all thresholds.
+
+    Args:
+        detections: of the class.
+        k: the class.
+        coverage: of the same frames.
+        reference: true events; those of one class in a recording do not overlap.
+        scenario: criteria.
+        max_false: events found and cross triggers count only from the lowest threshold on that has
+            at most as many false detections; a rate that is limited needs no others.
+    """
+    pair = coverage.pairs_of_class(k)[detections.recording]
+    own = np.flatnonzero(pair >= 0)
+    shared_s = coverage.shared_s(pair[own], detections.begin[own], detections.end[own])
+    accepted = own[at_least(shared_s, scenario.dtc * detections.lengths_s[own])]
+    false = detections.all_steps.minus(detections.steps(accepted))
+    level = detections.level
+    is_false = np.ones(len(pair), bool)
+    is_false[accepted] = False
+    if np.isfinite(max_false):
+        few = false.totals(len(detections.values)) <= max_false
+        lowest = int(np.argmax(few))  # the last is above all scores
+        accepted = accepted[level[accepted] >= lowest]
+        is_false &= level >= lowest
+    found = _found_steps(detections, accepted, *_of_class(reference, k), scenario.gtc)
+    crossing = None
+    if scenario.cttc is not None:
+        crossing = _crossing_steps(detections, k, coverage, is_false, scenario.cttc)
+    events = np.bincount(
+        reference.recording[reference.class_index == k], minlength=reference.n_recordings
+    )
+    return ClassCurve(detections.values, found, false, events, crossing)
+
+
+def _found_steps(
+    detections: Detections,
+    accepted: np.ndarray,
+    events: np.ndarray,
+    recording: np.ndarray,
+    gtc: float,
+) -> Steps:
+    """Changes of the number of events that accepted detections cover.
+
+    Args:
+        detections: of the class.
+        accepted: their numbers.
+        events: of the class, (G, 2) = onset_s, offset_s.
+        recording: int (G,), never falling.
+        gtc: share of an event that must be covered.
+    """
+    numbers = detections.recording[accepted]
+    index, event = spread(*np.searchsorted(recording, [numbers, numbers + 1]))
+    detection = accepted[index]
+    onset_s = np.maximum(detections.onset_s[detection], events[event, 0])
+    shared_s = np.minimum(detections.offset_s[detection], events[event, 1]) - onset_s
+    inside = shared_s > 0
+    event, detection, shared_s = event[inside], detection[inside], shared_s[inside]
+    level, until = detections.level[detection], detections.until[detection]
+    ends = until >= 0
+    event = np.concatenate([event, event[ends]])
+    level = np.concatenate([level, until[ends]])
+    change_s = np.concatenate([shared_s, -shared_s[ends]])
+    order = np.argsort(event * (len(detections.values) + 1) - level, kind="stable")
+    event, level, covered_s = event[order], level[order], np.cumsum(change_s[order])
+    if not len(event):
+        return Steps.none()
+    new_event = np.r_[True, np.diff(event) != 0]
+    before_s = (covered_s - change_s[order])[new_event]  # all events stand in one row
+    covered_s = covered_s - before_s[np.cumsum(new_event) - 1]
+    last = np.flatnonzero(np.r_[(np.diff(event) != 0) | (np.diff(level) != 0), True])
+    event, level, covered_s = event[last], level[last], covered_s[last]
+    hit = at_least(covered_s, gtc * (events[event, 1] - events[event, 0])).astype(np.int64)
+    change = hit - np.where(np.r_[True, np.diff(event) != 0], 0, np.r_[0, hit[:-1]])
+    moved = change != 0
+    return Steps(level[moved], recording[event[moved]], change[moved].astype(np.float64))
+
+
+def _crossing_steps(
+    detections: Detections, k: int, coverage: Coverage, is_false: np.ndarray, cttc: float
+) -> Steps:
+    """Changes of the number of false detections on events of each other class.
+
+    Only pairs of a recording and a class that occur are looked at: the memory does not grow with
+    the square of the number of classes.
+    """
+    numbers = np.flatnonzero(is_false)
+    recording = detections.recording[numbers]
+    index, pair = spread(coverage.first_pair[recording], coverage.first_pair[recording + 1])
+    other = coverage.class_of_pair[pair] != k
+    index, pair = index[other], pair[other]
+    detection = numbers[index]
+    shared_s = coverage.shared_s(pair, detections.begin[detection], detections.end[detection])
+    crossing = np.flatnonzero(at_least(shared_s, cttc * detections.lengths_s[detection]))
+    pair, detection = pair[crossing], detection[crossing]
+    level, until = detections.level[detection], detections.until[detection]
+    ends = until >= 0
+    keys = np.concatenate([pair, pair[ends]]) * len(detections.values)
+    keys += np.concatenate([level, until[ends]])
+    change = np.concatenate([np.ones(len(pair)), -np.ones(int(ends.sum()))])
+    unique, inverse = np.unique(keys, return_inverse=True)
+    change = np.bincount(inverse, change, minlength=len(unique))
+    moved = change != 0
+    pair, level = np.divmod(unique[moved], max(len(detections.values), 1))
+    at = np.searchsorted(coverage.first_pair, pair, side="right") - 1
+    return Steps(level, at, change[moved], coverage.class_of_pair[pair])
+
+
+Points = Mapping[int, tuple[np.ndarray, np.ndarray]]  # by class: shares found, rates per hour
+
+
+def points_of_curves(
+    curves: Curves, totals: EventTotals, scenario: PsdsScenario, weights: np.ndarray | None
+) -> Points:
+    """Shares of events found and effective rates of false positives at each threshold."""
+    counts, seconds, total_s = totals.sums(weights)
+    present = [k for k in curves if counts[k] > 0]
+    points = {}
+    for k in present:
+        curve = curves[k]
+        found, false = curve.counts(weights)
+        rate = false / max(total_s, 1e-12)
+        if scenario.alpha_ct and curve.crossing is not None and len(present) > 1:
+            per_second = 1 / np.maximum(seconds, 1e-12)
+            crossing = curve.crossing.totals(len(curve.values), weights, per_second)
+            rate = rate + scenario.alpha_ct * crossing / (len(present) - 1)
+        points[k] = found / counts[k], rate * HOUR_S
+    return points
+
+
+def psds_of_points(
+    points: Points, n_classes: int, scenario: PsdsScenario, *, oracle: bool = True
+) -> PsdsScore:
+    """Integrates the curves of the classes.
+
+    Args:
+        points: by class, share of events found and effective false positives per hour at each
+            operating point, one without any detection among them.
+        n_classes: K.
+        scenario: spread between classes, and limit of the rate.
+        oracle: see `ThresholdSweep.psds`.
+    """
+    single = np.full(n_classes, np.nan)
+    if not points:
+        return PsdsScore(float("nan"), single)
+    limit = scenario.max_rate
+    curves = {k: _upper_curve(*each, limit, oracle) for k, each in points.items()}
+    for k, (found, rate) in curves.items():
+        single[k] = _area(found, rate, limit)
+    rates = np.unique(np.concatenate([rate for _, rate in curves.values()]))
+    steps = np.stack([_step(found, rate, rates) for found, rate in curves.values()])  # (classes, R)
     effective = np.maximum(steps.mean(axis=0) - scenario.alpha_st * steps.std(axis=0), 0.0)
-    return _area(effective, rates, scenario.max_rate), single
+    return PsdsScore(_area(effective, rates, limit), single)
 
 
 def _upper_curve(
-    found: np.ndarray, rate: np.ndarray, max_rate: float
+    found: np.ndarray, rate: np.ndarray, max_rate: float, oracle: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Upper envelope of the points, (share found, rates), rates rising."""
+    """Best point at each rate, rates rising; `oracle`: or at any lower rate."""
+    allowed = rate <= max_rate
+    found, rate = found[allowed], rate[allowed]
     order = np.lexsort((found, rate))
-    found, rate = np.maximum.accumulate(found[order]), rate[order]
-    rising = np.r_[True, found[1:] > found[:-1]]
-    found, rate = found[rising], rate[rising]
-    last = np.r_[rate[1:] > rate[:-1], True]
-    keep = last & (rate <= max_rate)
-    return found[keep], rate[keep]
+    found, rate = found[order], rate[order]
+    if oracle:
+        found = np.maximum.accumulate(found)
+        rising = np.r_[True, found[1:] > found[:-1]][: len(found)]
+        found, rate = found[rising], rate[rising]
+    last = np.r_[rate[1:] > rate[:-1], True][: len(rate)]
+    return found[last], rate[last]
 
 
 def _step(found: np.ndarray, rate: np.ndarray, at: np.ndarray) -> np.ndarray:

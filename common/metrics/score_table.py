@@ -127,7 +127,7 @@ def format_score(name: str, value: float | None) -> str:
         return "inf"
     if name.startswith("n_"):
         return f"{value:.0f}"
-    if name.split("_")[-1] == "f" or name == "frame_recall":
+    if name.split("_")[-1] == "f" or name.endswith("_f_of_hit") or name == "frame_recall":
         return f"{100 * value:.1f} %"
     return f"{value:.1f}" if name.endswith(("_deg", "_db")) else f"{value:.3f}"
 

@@ -195,8 +195,8 @@ def count_event_segments(
         seconds = np.broadcast_to(np.asarray(evaluated_s, np.float64), (reference.n_recordings,))
     lengths = np.ceil(seconds / segment_s).astype(np.int64)
     starts = np.cumsum(lengths) - lengths  # segments of consecutive recordings
-    truth = _event_roll(reference, segment_s, starts, lengths)  # (segments, K)
-    guess = _event_roll(estimate, segment_s, starts, lengths)
+    truth = event_roll(reference, segment_s, starts, lengths)  # (segments, K)
+    guess = event_roll(estimate, segment_s, starts, lengths)
     hits = np.count_nonzero(truth & guess, axis=1)
     smaller = np.minimum(np.count_nonzero(truth, axis=1), np.count_nonzero(guess, axis=1))
     return DetectionCounts(
@@ -209,10 +209,20 @@ def count_event_segments(
     )
 
 
-def _event_roll(
+def event_roll(
     events: EventTable, segment_s: float, starts: np.ndarray, lengths: np.ndarray
 ) -> np.ndarray:
-    """Activity in each segment of the set, bool (segments, K)."""
+    """Returns the activity of the events in each segment of the set, bool (segments, K).
+
+    Args:
+        events: true or estimated events.
+        segment_s: length of a segment in seconds.
+        starts: int (recordings,), number of the first segment of each recording.
+        lengths: int (recordings,), number of its segments.
+
+    Raises:
+        ValueError: an event starts before 0.
+    """
     if len(events) and events.onset_s.min() < 0:
         raise ValueError(f"Expected: onsets from 0 s on. Received: {events.onset_s.min()} s.")
     limits = lengths[events.recording]
