@@ -160,7 +160,7 @@ def _check_disjoint(
     task: TaskConfig, report: DatasetReport, found: Mapping[str, Sequence[Clip]]
 ) -> None:
     sets = task.sets
-    training = [found.get(subset or "", ()) for subset in (sets.train, sets.unlabelled)]
+    training = [found.get(subset, ()) for subset in sets.learned]
     learned = [clip.name for clips in training for clip in clips]
     for subset in dict.fromkeys([*([sets.validate_on] if sets.validate_on else []), *sets.test]):
         try:

@@ -130,11 +130,12 @@ def group_problems(
     """
     sources = {subset: sources_of(subset, members) for subset, members in clips.items()}
     problems = subset_problems(sets, sources, where)
-    if sets.holds_out and sets.train in sources and sources[sets.train].has_groups:
-        tags = {clip.name: labels_of(clip) for clip in clips[sets.train]}
-        place = f"{where}, {sets.train}"
+    for subset, fraction in sets.fractions.items():
+        if subset not in sources or not sources[subset].has_groups:
+            continue
+        tags = {clip.name: labels_of(clip) for clip in clips[subset]}
         try:
-            hold_out(sources[sets.train], tags, sets.validation_fraction, seed, place)
+            hold_out(sources[subset], tags, fraction, seed, f"{where}, {subset}")
         except DataError as error:
             problems.append(str(error))
     return problems
@@ -204,7 +205,7 @@ def subset_problems(
     """
     remedy = "Correct the column group, or remove the clips from one of the two."
     tested_on = [*([sets.validate_on] if sets.validate_on else []), *sets.test]
-    learned = [subset for subset in (sets.train, sets.unlabelled) if subset and subset in subsets]
+    learned = [subset for subset in sets.learned if subset in subsets]
     tested = [subset for subset in dict.fromkeys(tested_on) if subset in subsets]
     pairs = [(one, other) for one in learned for other in tested]
     decisive = sets.validate_on

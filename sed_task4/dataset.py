@@ -30,7 +30,7 @@ REMOVAL_LIST = "files_to_remove.csv"
 _NAMES_SHOWN = 8  # of a list of files in an error
 
 Layout = Literal["dcase2019", "dcase2018"]
-Kind = Literal["weak", "strong", "unlabelled"]
+Kind = Literal["weak", "strong", "soft", "unlabelled"]
 
 
 class DatasetConfig(Section):

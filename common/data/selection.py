@@ -179,6 +179,13 @@ class BatchParts:
         return sum(part.batch_size for part in self.parts)
 
     @property
+    def recording_names(self) -> list[str]:
+        """Names of the recordings of all parts, deduplicated."""
+        return list(
+            dict.fromkeys(name for part in self.parts for name in part.selection.recording_names)
+        )
+
+    @property
     def recordings(self) -> Selection:
         """Recordings of all parts of one store as one selection, e.g. to score some of them.
 

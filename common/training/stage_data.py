@@ -1,7 +1,7 @@
 """Data of a stage: its training batches, and streams of the recordings that are scored."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -77,6 +77,7 @@ def stage_data(
     training, inputs = training or TrainingConfig(), inputs or ModelInput()
     sequence_format = inputs.sequence_format(stage, mean if pipeline.padding == "mean" else None)
     parts = train if isinstance(train, BatchParts) else BatchParts.of(train, pipeline.batch_size)
+    parts = replace(parts, number_output=stage.part_target)
     n_batches = batches_per_epoch(parts, pipeline)
 
     def batches(trained: int) -> Any:

@@ -212,8 +212,8 @@ def run(task: Any, annotations: Path | None = None, overwrite: bool = False) -> 
     sets = getattr(task, "sets", None)
     if task.simulation.source_dir is not None and sets is not None and sets.holds_out:
         logger.warning(
-            f"The training and validation clips of {sets.train} share own recordings: validation"
-            " scores will be too good. Validate on other recordings, e.g."
+            f"The training and validation clips of {', '.join(sets.fractions)} share own"
+            " recordings: validation scores will be too good. Validate on other recordings, e.g."
             " `sets.validate_on: validation`. Scores of test clips are not affected."
         )
     return Task4Simulator.of_task(task, annotations).run(overwrite)
