@@ -2,24 +2,27 @@
 
 `half_open` (default) and `kong2019` apply a hysteresis threshold: stretches above a high threshold
 are widened down to a low one; short gaps are closed, short stretches dropped. `median` applies one
-threshold and a median filter. Clip tag gating leaves out classes with low clip-level probabilities.
+threshold and a median filter, in the forms of the baselines of 2018 to 2024. Clip tag gating leaves
+out classes with low clip-level probabilities.
 
 `OnlineDecoder` decodes recordings of unknown length: it returns an event as soon as no later frame
 can change it.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, NamedTuple, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from common.events import postprocess
+from common.events.postprocess import Edge
 from common.metrics.tagging import GRID, search_thresholds
 from common.settings.section import Section
 
 logger = logging.getLogger(__name__)
+_BOTH_ENDS = (True, True)
 
 
 class DecodingConfig(Section):
@@ -53,9 +56,53 @@ class DecodingConfig(Section):
     threshold: float = Field(
         0.5, ge=0, le=1, description="`median`: a frame is active where it reaches this."
     )
-    median_frames: int | tuple[int, ...] = Field(
+    threshold_rule: Literal["reached", "exceeded"] = Field(
+        "reached",
+        description="`median`: a frame is active where its probability has reached the threshold"
+        " (baselines of 2018 to 2020), or has exceeded it (from 2021 on).",
+    )
+    median_frames: int | tuple[int, ...] | dict[str, int] = Field(
         51,
-        description="`median`: length of the median filter in frames, odd; or one for each class.",
+        description="`median`: length of the median filter in frames, odd; or one for each class,"
+        " as a list or by class name.",
+    )
+    median_s: float | tuple[float, ...] | dict[str, float] | None = Field(
+        None,
+        description="`median`: the same in seconds, of which the nearest odd number of frames is"
+        " taken; null: median_frames.",
+    )
+    median_of: Literal["mask", "scores"] = Field(
+        "mask",
+        description="`median`: filter the active frames (baselines up to 2022), or the"
+        " probabilities before the threshold (from 2023 on). Events differ only where zeros at the"
+        " edges reach a threshold of 0.",
+    )
+    median_edges: Edge = Field(
+        "zeros",
+        description="`median`: values before and after the clip. zeros: as published in 2018;"
+        " reflect: its mirror image, as from 2019 on.",
+    )
+    search_medians: bool = Field(
+        False,
+        description="`median`: search the length of each class, in frames, that gives the best"
+        " event-based F-score of the strongly labelled validation clips.",
+    )
+    clip_masking: Literal["gate", "same_threshold", "whole_clip"] = Field(
+        "gate",
+        description="`median`: use of clip-level probabilities. gate: tag_threshold decides;"
+        " same_threshold: a class needs a clip-level probability that reaches `threshold`, as"
+        " FDY-SED masks its predictions; whole_clip: such a class is active in the whole clip.",
+    )
+    frame_stride: int = Field(
+        1,
+        ge=1,
+        description="Feature frames of one decoded frame, for networks that pool time: decoding"
+        " works on whole output frames, and median lengths, gaps and stretches count them.",
+    )
+    cut_at_end: bool = Field(
+        True,
+        description="Cut events at the end of the clip; false: they may last until the end of its"
+        " last frame, as published in 2019.",
     )
     frame_weight: Literal["none", "tags"] = Field(
         "none", description="tags: multiply frame-level by clip-level probabilities."
@@ -67,11 +114,28 @@ class DecodingConfig(Section):
 
     @field_validator("median_frames")
     @classmethod
-    def _odd(cls, value: int | tuple[int, ...]) -> int | tuple[int, ...]:
-        windows = (value,) if isinstance(value, int) else value
+    def _odd(cls, value: Any) -> Any:
+        windows = _entries(value)
         if not windows or any(window < 1 or window % 2 == 0 for window in windows):
             raise ValueError(f"a median needs odd numbers of frames, from 1 on. Received: {value}.")
         return value
+
+    @field_validator("median_s")
+    @classmethod
+    def _positive(cls, value: Any) -> Any:
+        windows = () if value is None else _entries(value)
+        if value is not None and not (windows and all(0 < each < np.inf for each in windows)):
+            raise ValueError(f"a median needs lengths above 0 seconds. Received: {value}.")
+        return value
+
+    @model_validator(mode="after")
+    def _of_the_median_decoder(self) -> Self:
+        if self.decoder != "median" and (self.search_medians or self.clip_masking != "gate"):
+            raise ValueError(
+                "search_medians and clip_masking belong to `decoder: median`. Received: decoder:"
+                f" {self.decoder}. Change it, or leave them out."
+            )
+        return self
 
     @model_validator(mode="after")
     def _high_above_low(self) -> Self:
@@ -83,13 +147,83 @@ class DecodingConfig(Section):
             )
         return self
 
+    def resolved(self, classes: Sequence[str], hop_s: float) -> "DecodingConfig":
+        """Brings median lengths to frames, in the order of the classes.
+
+        Args:
+            classes: names of the K classes.
+            hop_s: hop length of the features in seconds.
+
+        Raises:
+            ValueError: lengths for classes that do not exist, or none for some that do.
+        """
+        name = "median_frames" if self.median_s is None else "median_s"
+        given = _by_class(getattr(self, name), classes, f"decoding.{name}")
+        if self.median_s is None:
+            return self.model_copy(update={"median_frames": given})
+        frame_s = hop_s * self.frame_stride
+        frames = [nearest_odd(seconds / frame_s) for seconds in _entries(given)]
+        lengths = tuple(frames) if isinstance(given, tuple) else frames[0]
+        return self.model_copy(update={"median_frames": lengths, "median_s": None})
+
     def check_classes(self, n_classes: int) -> None:
         """Raises ValueError unless lists by class have one entry for each class."""
-        if isinstance(self.median_frames, tuple) and len(self.median_frames) != n_classes:
+        for name in ("median_frames", "median_s"):
+            value = getattr(self, name)
+            if isinstance(value, tuple) and len(value) != n_classes:
+                raise ValueError(
+                    f"decoding.{name}: expected one number, or {n_classes}, one for each class. "
+                    f"Received: {len(value)}."
+                )
+
+    @property
+    def windows(self) -> int | tuple[int, ...]:
+        """Median lengths in frames.
+
+        Raises:
+            ValueError: they are in seconds or by class name, see `resolved`.
+        """
+        if self.median_s is not None or isinstance(self.median_frames, dict):
             raise ValueError(
-                f"decoding.median_frames: expected one number, or {n_classes}, one for each class. "
-                f"Received: {len(self.median_frames)}."
+                "Median lengths must be in frames and in the order of the classes. Use"
+                " `DecodingConfig.resolved(classes, hop_s)`."
             )
+        return self.median_frames
+
+    def reaches(self, values: np.ndarray) -> np.ndarray:
+        """True where probabilities are active by `threshold` and `threshold_rule`."""
+        return postprocess.binarize(values, self.threshold, self.threshold_rule == "exceeded")
+
+
+def nearest_odd(length: float) -> int:
+    """Odd number nearest to a length in frames, at least 1; 7.06 gives 7, 6.2 gives 7."""
+    return 2 * int(length / 2 + 1e-9) + 1
+
+
+def _entries(value: Any) -> tuple[Any, ...]:
+    """All lengths of a setting that holds one, a list, or one for each class name."""
+    if isinstance(value, Mapping):
+        return tuple(value.values())
+    return tuple(value) if isinstance(value, tuple) else (value,)
+
+
+def _by_class(value: Any, classes: Sequence[str], setting: str) -> Any:
+    """One length, or a tuple in the order of the classes."""
+    if isinstance(value, Mapping):
+        unknown, missing = sorted({*value} - {*classes}), sorted({*classes} - {*value})
+        if unknown or missing:
+            problem = "has no length for" if not unknown else "names classes that do not exist:"
+            raise ValueError(
+                f"{setting} {problem} {', '.join(unknown or missing)}. Expected: one length for"
+                f" each of {', '.join(classes)}."
+            )
+        return tuple(value[name] for name in classes)
+    if isinstance(value, tuple) and len(value) != len(classes):
+        raise ValueError(
+            f"{setting}: expected one number, or {len(classes)}, one for each class. Received:"
+            f" {len(value)}."
+        )
+    return value
 
 
 def empty_events() -> np.ndarray:
@@ -114,7 +248,7 @@ def decode_clip(
         decoding: the rule.
         hop_s: hop length in seconds.
         tag_thresholds: (K,), replace `decoding.tag_threshold`, e.g. from `search_thresholds`.
-        clip_s: length of the clip; events beyond are cut.
+        clip_s: length of the clip; events beyond are cut, unless `decoding.cut_at_end` is false.
 
     Returns:
         float64 (n, 3) = class_index, onset_s, offset_s, ordered by class and onset.
@@ -132,10 +266,10 @@ def decode_clip(
     if len(frames) == 0:
         return empty_events()
     gate = tag_gate(clip, decoding, frames.shape[1], tag_thresholds)
-    found = _detect(weighted(frames, clip, decoding), gate, decoding)
-    events = found.astype(np.float64)
-    events[:, 1:] *= hop_s
-    if clip_s is not None:
+    curves = strided(curves_of(frames, clip, gate, decoding), decoding.frame_stride)
+    events = _detect(curves, gate, decoding).astype(np.float64)
+    events[:, 1:] *= decoding.frame_stride * hop_s
+    if clip_s is not None and decoding.cut_at_end:
         events[:, 2] = np.minimum(events[:, 2], clip_s)
         events = events[events[:, 1] < events[:, 2]] if decoding.decoder != "kong2019" else events
     return events
@@ -149,6 +283,8 @@ def tag_gate(
 ) -> np.ndarray:
     """Clip tag gating: bool (K,), true for the classes that a clip may have."""
     limit = decoding.tag_threshold if tag_thresholds is None else np.asarray(tag_thresholds)
+    if clip is not None and decoding.clip_masking != "gate":
+        return np.asarray(clip) >= decoding.threshold  # reached, whatever `threshold_rule` is
     if clip is None or limit is None:
         return np.ones(n_classes, bool)
     # A searched threshold is reached, not exceeded, as with `median`.
@@ -161,6 +297,21 @@ def weighted(frames: np.ndarray, clip: np.ndarray | None, decoding: DecodingConf
     return frames if decoding.frame_weight == "none" or clip is None else frames * np.asarray(clip)
 
 
+def curves_of(
+    frames: np.ndarray, clip: np.ndarray | None, gate: np.ndarray, decoding: DecodingConfig
+) -> np.ndarray:
+    """Curves (T, K) that are decoded: weighted frames, or 1 and 0 in whole clips."""
+    if decoding.clip_masking == "whole_clip" and clip is not None:
+        return np.broadcast_to(gate.astype(np.float64), frames.shape)
+    return weighted(frames, clip, decoding)
+
+
+def strided(frames: np.ndarray, stride: int) -> np.ndarray:
+    """Whole output frames (T', K) of frames (T, K) that repeat each of them, at least one."""
+    whole = max(len(frames) // stride, min(len(frames), 1))
+    return frames[: whole * stride : stride]
+
+
 def gated_frames(
     frames: np.ndarray,
     clip: np.ndarray,
@@ -169,7 +320,7 @@ def gated_frames(
 ) -> np.ndarray:
     """Weights frames (T, K) as set; 0 for classes that clip tag gating excludes."""
     gate = tag_gate(clip, decoding, frames.shape[1], tag_thresholds)
-    return weighted(frames, clip, decoding) * gate
+    return curves_of(frames, clip, gate, decoding) * gate
 
 
 def decision_scores(
@@ -180,9 +331,9 @@ def decision_scores(
 ) -> np.ndarray:
     """Computes scores whose level sets are the events of a decoder at every threshold.
 
-    A frame lies in an event where its score exceeds the threshold (`median`: reaches it). Of two
-    thresholds the high one is swept, and the low one keeps its ratio to it; gaps are closed and
-    short stretches dropped at each.
+    A frame lies in an event where its score exceeds the threshold (`median` with `threshold_rule:
+    reached`: reaches it). Of two thresholds the high one is swept, and the low one keeps its ratio
+    to it; gaps are closed and short stretches dropped at each.
 
     Args:
         frames: probabilities (T, K).
@@ -194,11 +345,18 @@ def decision_scores(
         float64 (T, K); minus infinity where no threshold of `decoding` gives an event, as for
         classes that clip tag gating excludes.
     """
-    curves = np.asarray(weighted(np.asarray(frames), clip, decoding))
+    frames = np.asarray(frames)
+    if decoding.frame_stride > 1 and len(frames):
+        whole = decoding.model_copy(update={"frame_stride": 1})
+        decoded = strided(frames, decoding.frame_stride)
+        scores = decision_scores(decoded, clip, whole, tag_thresholds)
+        scores = np.repeat(scores, decoding.frame_stride, axis=0)[: len(frames)]
+        left = len(frames) - len(scores)  # no whole output frame: no event lasts as long
+        return np.pad(scores, ((0, left), (0, 0)), constant_values=-np.inf)
+    curves = np.asarray(weighted(frames, clip, decoding))
+    if decoding.decoder == "median":
+        return _median_scores(curves, clip, decoding, tag_thresholds)
     gate = tag_gate(clip, decoding, curves.shape[1], tag_thresholds)
-    if decoding.decoder == "median":  # the median of thresholded frames is the thresholded median
-        filtered = postprocess.median_filter(curves, decoding.median_frames)
-        return np.where(gate, filtered.astype(np.float64), -np.inf)
     scores = np.full(curves.shape, -np.inf)
     for k in np.flatnonzero(gate):
         scores[:, k] = postprocess.level_scores(
@@ -210,6 +368,29 @@ def decision_scores(
             published=decoding.decoder == "kong2019",
         )
     return scores
+
+
+def _median_scores(
+    curves: np.ndarray,
+    clip: np.ndarray | None,
+    decoding: DecodingConfig,
+    tag_thresholds: np.ndarray | None,
+) -> np.ndarray:
+    """`decision_scores` of the median decoder: the median of a mask is the mask of the median."""
+    filtered = filtered_scores(curves, decoding).astype(np.float64)
+    if clip is None or decoding.clip_masking == "gate":
+        gate = tag_gate(clip, decoding, curves.shape[1], tag_thresholds)
+        return np.where(gate, filtered, -np.inf)
+    tags = np.asarray(clip, np.float64)
+    if decoding.threshold_rule == "exceeded":  # tags reach the threshold, which scores exceed
+        tags = np.minimum(np.nextafter(tags, np.inf), 1.0)
+    whole = np.broadcast_to(tags, curves.shape)
+    return whole if decoding.clip_masking == "whole_clip" else np.minimum(filtered, whole)
+
+
+def filtered_scores(frames: np.ndarray, decoding: DecodingConfig) -> np.ndarray:
+    """Probabilities (T, K) after the median filter, as score files of the baselines hold them."""
+    return postprocess.median_filter(frames, decoding.windows, decoding.median_edges)
 
 
 def sweep_remark(decoding: DecodingConfig) -> str:
@@ -231,12 +412,23 @@ def spread_tags(tags: np.ndarray, clip_s: float) -> np.ndarray:
     return np.column_stack([classes, np.zeros(len(classes)), np.full(len(classes), clip_s)])
 
 
-def _detect(frames: np.ndarray, gate: np.ndarray, decoding: DecodingConfig) -> np.ndarray:
-    """Finds events as (n, 3) = class, onset frame, offset frame."""
+def _detect(
+    frames: np.ndarray,
+    gate: np.ndarray,
+    decoding: DecodingConfig,
+    is_end: tuple[bool, bool] = _BOTH_ENDS,
+) -> np.ndarray:
+    """Finds events as (n, 3) = class, onset frame, offset frame.
+
+    Args:
+        frames: (T, K).
+        gate: bool (K,), classes that may have events.
+        decoding: the rule.
+        is_end: True where the frames begin, and end, with the recording; else quiet ones precede
+            or follow.
+    """
     if decoding.decoder == "median":
-        active = postprocess.binarize(frames, decoding.threshold)
-        filtered = postprocess.median_filter(active, decoding.median_frames)
-        return postprocess.regions(filtered & gate)
+        return postprocess.regions(_median_activity(frames, decoding, is_end) & gate)
     published = decoding.decoder == "kong2019"
     detect: Callable = postprocess.detect_published if published else postprocess.detect_half_open
     found: Sequence[np.ndarray] = [np.zeros((0, 3), np.int64)]
@@ -250,6 +442,18 @@ def _detect(frames: np.ndarray, gate: np.ndarray, decoding: DecodingConfig) -> n
         )
         found = [*found, np.column_stack([np.full(len(pairs), k), pairs])]
     return np.concatenate(found)
+
+
+def _median_activity(
+    frames: np.ndarray, decoding: DecodingConfig, is_end: tuple[bool, bool]
+) -> np.ndarray:
+    if decoding.clip_masking == "whole_clip":
+        return decoding.reaches(frames)
+    start, end = (decoding.median_edges if each else "zeros" for each in is_end)
+    edges: tuple[Edge, Edge] = (start, end)
+    if decoding.median_of == "scores":
+        return decoding.reaches(postprocess.median_filter(frames, decoding.windows, edges))
+    return postprocess.median_filter(decoding.reaches(frames), decoding.windows, edges)
 
 
 def best_thresholds(
@@ -287,22 +491,41 @@ class OnlineDecoder:
 
     def __init__(self, n_classes: int, decoding: DecodingConfig):
         self._classes = [_OneClass(_of_class(decoding, k)) for k in range(n_classes)]
+        self._stride = decoding.frame_stride
+        self._left = np.zeros((0, n_classes), np.float32)  # of an output frame that is not whole
+        self._is_short = True  # no whole output frame so far
 
     def push(self, curves: np.ndarray) -> list[FoundEvent]:
         """Takes in the next frames (T, K); returns the final events, by class and onset."""
-        pairs = enumerate(zip(self._classes, np.asarray(curves).T, strict=True))
-        found = ((k, event) for k, (decoder, curve) in pairs for event in decoder.push(curve))
-        return [FoundEvent(k, *event) for k, event in found]
+        frames = np.concatenate([self._left, np.asarray(curves)]) if self._stride > 1 else curves
+        whole = len(frames) // self._stride * self._stride
+        self._left = np.asarray(frames)[whole:]
+        self._is_short = self._is_short and whole == 0
+        pairs = zip(self._classes, np.asarray(frames)[: whole : self._stride].T, strict=True)
+        return self._found([decoder.push(curve) for decoder, curve in pairs])
 
     def finish(self) -> list[FoundEvent]:
         """Returns the events that last until the end."""
-        found = ((k, event) for k, each in enumerate(self._classes) for event in each.finish())
-        return [FoundEvent(k, *event) for k, event in found]
+        begun: list[FoundEvent] = []
+        if self._is_short and len(self._left):  # as `strided`, which leaves at least one frame
+            pairs = zip(self._classes, self._left[:1].T, strict=True)
+            begun = self._found([decoder.push(curve) for decoder, curve in pairs])
+        return begun + self._found([each.finish() for each in self._classes])
+
+    def _found(self, events: Sequence[Iterator[tuple[float, float, float]]]) -> list[FoundEvent]:
+        """Events of each class, in feature frames."""
+        return [
+            FoundEvent(k, onset * self._stride, offset * self._stride, score)
+            for k, of_class in enumerate(events)
+            for onset, offset, score in of_class
+        ]
 
 
 class _OneClass:
     def __init__(self, decoding: DecodingConfig):
         self._decoding, self._separating = decoding, _separating_frames(decoding)
+        # Quiet frames that stay, so that the mirror image at the end of the stream has them.
+        self._kept = self._separating - 1 if decoding.median_edges == "reflect" else 0
         self._curve = np.zeros(0, np.float32)
         self._start = 0  # frames before the curve
 
@@ -315,12 +538,16 @@ class _OneClass:
         return self._decoded(separated[-1] + 1) if len(separated) else iter(())
 
     def finish(self) -> Iterator[tuple[float, float, float]]:
-        return self._decoded(len(self._curve))
+        return self._decoded(len(self._curve), is_end=True)
 
-    def _decoded(self, n_frames: int) -> Iterator[tuple[float, float, float]]:
+    def _decoded(self, n_frames: int, is_end: bool = False) -> Iterator[tuple[float, float, float]]:
         part, start = self._curve[:n_frames], self._start
-        self._curve, self._start = self._curve[n_frames:], start + n_frames
-        events = decode_clip(part[:, None], None, self._decoding, hop_s=1.0)
+        kept = 0 if is_end else self._kept
+        self._curve, self._start = self._curve[n_frames - kept :], start + n_frames - kept
+        if not len(part):
+            return
+        gate = np.ones(1, bool)
+        events = _detect(part[:, None], gate, self._decoding, (start == 0, is_end))
         for _, onset, offset in events.tolist():
             within = part[int(onset) : max(int(offset), int(onset) + 1)]
             yield start + onset, start + offset, float(within.mean())
@@ -328,21 +555,22 @@ class _OneClass:
 
 def _of_class(decoding: DecodingConfig, k: int) -> DecodingConfig:
     """Returns the rule for one class."""
-    if isinstance(decoding.median_frames, int):
+    windows = decoding.windows
+    if isinstance(windows, int):
         return decoding
-    return decoding.model_copy(update={"median_frames": decoding.median_frames[k]})
+    return decoding.model_copy(update={"median_frames": windows[k]})
 
 
 def _separating_frames(decoding: DecodingConfig) -> int:
     """Number of quiet frames in a row that no event reaches across."""
     if decoding.decoder == "median":
-        return int(np.max(decoding.median_frames)) // 2 + 1
+        return int(np.max(decoding.windows)) // 2 + 1
     return decoding.smooth_frames + 1
 
 
 def _is_quiet(curve: np.ndarray, decoding: DecodingConfig) -> np.ndarray:
     """True for frames that cannot be part of an event, bool (T,)."""
     if decoding.decoder == "median":
-        return curve < decoding.threshold
+        return ~decoding.reaches(curve)
     exact, low = curve.astype(np.float64), decoding.low_threshold
     return (exact <= decoding.high_threshold) & ((exact < low) if low is not None else True)

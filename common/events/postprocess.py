@@ -11,31 +11,42 @@ References:
 """
 
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 
+Edge = Literal["zeros", "reflect"]
 _ROUNDING = 1e-12  # of a ratio of thresholds: a value equal to the low one still reaches it
+_PAD_MODES = {"zeros": "constant", "reflect": "symmetric"}  # names of numpy
 
 
-def binarize(probabilities: np.ndarray, thresholds: float | np.ndarray = 0.5) -> np.ndarray:
+def binarize(
+    probabilities: np.ndarray, thresholds: float | np.ndarray = 0.5, exceeded: bool = False
+) -> np.ndarray:
     """Thresholds probabilities: bool (T, K), true where at least the threshold.
 
     Args:
         probabilities: (T, K).
         thresholds: one number or (K,).
+        exceeded: true only above the threshold.
     """
-    return np.asarray(probabilities) >= thresholds
+    values = np.asarray(probabilities)
+    return values > thresholds if exceeded else values >= thresholds
 
 
-def median_filter(values: np.ndarray, frames: int | Sequence[int]) -> np.ndarray:
-    """Takes the median over time, with zeros before the start and after the end.
+def median_filter(
+    values: np.ndarray, frames: int | Sequence[int], edges: Edge | tuple[Edge, Edge] = "zeros"
+) -> np.ndarray:
+    """Takes the median over time.
 
     Args:
         values: (T, K), activity or probabilities.
         frames: window in frames, odd; one number or one for each class. 1 changes nothing.
+        edges: values before the start and after the end: zeros, or the mirror image, whose first
+            value repeats the last one ("reflect" of `scipy.ndimage`); one for both ends, or two.
 
     Returns:
-        (T, K), of the type of `values`.
+        (T, K), of the type of `values`, which are left as they are.
 
     Raises:
         ValueError: a window is even or below 1, or the number of windows is not K.
@@ -48,25 +59,36 @@ def median_filter(values: np.ndarray, frames: int | Sequence[int]) -> np.ndarray
         raise ValueError(
             f"Expected: an odd number of frames from 1 on. Received: {np.unique(windows).tolist()}."
         )
+    both = (edges, edges) if isinstance(edges, str) else edges
     filtered = np.empty_like(values)
     for window in np.unique(windows):
         chosen = windows == window
-        apply = _filter_activity if values.dtype == bool else _filter
-        filtered[:, chosen] = apply(values[:, chosen], window)
+        padded = _padded(values[:, chosen], window // 2, both)
+        apply = _majority if values.dtype == bool else _median
+        filtered[:, chosen] = apply(padded, window)
     return filtered
 
 
-def _filter(values: np.ndarray, window: int) -> np.ndarray:
+def _padded(values: np.ndarray, half: int, edges: tuple[Edge, Edge]) -> np.ndarray:
+    """Values (T, K) with `half` frames more at either end."""
+    for edge, pad in zip(edges, ((half, 0), (0, half)), strict=True):
+        mode: Any = _PAD_MODES[edge]
+        values = np.pad(values, (pad, (0, 0)), mode=mode)
+    return values
+
+
+def _median(padded: np.ndarray, window: int) -> np.ndarray:
     from scipy.ndimage import median_filter as filter_median
 
-    return filter_median(values, size=(window, 1), mode="constant", cval=0)
-
-
-def _filter_activity(activity: np.ndarray, window: int) -> np.ndarray:
-    """Median of zeros and ones: the majority in the window."""
     half = window // 2
-    sums = np.cumsum(np.pad(activity.astype(np.int32), ((half + 1, half), (0, 0))), axis=0)
-    return sums[window:] - sums[:-window] > half
+    filtered = filter_median(padded, size=(window, 1), mode="constant", cval=0)
+    return filtered[half : len(padded) - half]
+
+
+def _majority(padded: np.ndarray, window: int) -> np.ndarray:
+    """Median of zeros and ones: the majority in the window."""
+    sums = np.cumsum(np.pad(padded.astype(np.int32), ((1, 0), (0, 0))), axis=0)
+    return sums[window:] - sums[:-window] > window // 2
 
 
 def regions(activity: np.ndarray) -> np.ndarray:

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import scipy.ndimage
 from pydantic import ValidationError
 
-from common.events.postprocess import detect_published
+from common.events.postprocess import detect_published, median_filter, regions
 from sed_task4.decoding import (
     DecodingConfig,
     best_thresholds,
@@ -118,11 +119,133 @@ def test_shapes_that_do_not_fit_are_refused():
         decode_clip(curves(), np.ones(2), DecodingConfig(median_frames=(1, 3, 5)), HOP_S)
 
 
+MEDIAN = {"decoder": "median", "tag_threshold": None, "median_edges": "reflect"}
+
+
+def scores(seed: int, n_frames: int = 90) -> tuple[np.ndarray, np.ndarray]:
+    """Frame-level (T, 3) and clip-level (3,) probabilities in sixteenths."""
+    rng = np.random.default_rng(seed)
+    walk = np.round(rng.random((n_frames + 4, 3)) * 16) / 16
+    return median_filter(walk, 5)[:n_frames].astype(np.float32), np.array([0.25, 0.5, 0.9375])
+
+
+def plain_median_decoder(frames, decoding, windows, clip=None):
+    """Rule by rule with scipy: bool (T, 3), as the published loops find it."""
+    values = frames.copy()
+    for k in range(3):
+        if decoding.clip_masking != "gate" and clip[k] < decoding.threshold:
+            values[:, k] = 0
+        elif decoding.clip_masking == "whole_clip":
+            values[:, k] = 1
+    exceeded = decoding.threshold_rule == "exceeded"
+    active = values > decoding.threshold if exceeded else values >= decoding.threshold
+    filtered = [
+        scipy.ndimage.median_filter(active[:, k], size=windows[k], mode="reflect") for k in range(3)
+    ]
+    return np.stack(filtered, axis=1)
+
+
+@pytest.mark.parametrize("rule", ["reached", "exceeded"])
+@pytest.mark.parametrize("of", ["mask", "scores"])
+@pytest.mark.parametrize("masking", ["gate", "same_threshold", "whole_clip"])
+def test_the_median_decoder_of_each_year_is_its_plain_loop(rule, of, masking):
+    for seed, threshold in ((0, 0.5), (1, 0.25), (2, 0.875)):
+        frames, clip = scores(seed)
+        before, windows = frames.copy(), (1, 5, 11)
+        decoding = DecodingConfig(
+            **MEDIAN,
+            threshold=threshold,
+            threshold_rule=rule,
+            median_of=of,
+            median_frames=windows,
+            clip_masking=masking,
+        )
+        active = plain_median_decoder(frames, decoding, windows, clip)
+        events = decode_clip(frames, clip, decoding, 1.0)
+        assert events.tolist() == regions(active).tolist()
+        np.testing.assert_array_equal(frames, before)  # decoding never writes into its input
+        swept = decision_scores(frames, clip, decoding)
+        reached = swept > threshold if rule == "exceeded" else swept >= threshold
+        np.testing.assert_array_equal(reached, active)
+
+
+def test_thresholds_are_reached_or_exceeded():
+    frames = np.array([[0.5], [0.6]])
+    both = [
+        DecodingConfig(**MEDIAN, median_frames=1, threshold_rule=r) for r in ("reached", "exceeded")
+    ]
+    assert [decode_clip(frames, None, each, 1.0).tolist() for each in both] == [
+        [[0, 0, 2]],
+        [[0, 1, 2]],
+    ]
+
+
+def test_events_may_last_to_the_end_of_the_last_frame():
+    decoding = DecodingConfig(**MEDIAN, median_frames=1, cut_at_end=False)
+    hop_s = 8 * 511 / 44100
+    (event,) = decode_clip(np.ones((108, 1)), None, decoding, hop_s, clip_s=10.0)
+    assert event.tolist() == [0, 0, 108 * hop_s] and event[2] > 10
+
+
+def test_output_frames_are_decoded_at_their_own_rate():
+    frames, clip = scores(3, 39)
+    decoding = DecodingConfig(**MEDIAN, median_frames=5)
+    expected = decode_clip(frames, clip, decoding, 0.4)
+    strided = decoding.model_copy(update={"frame_stride": 4})
+    held = np.repeat(frames, 4, axis=0)
+    for extra in (0, 2):  # held frames of no whole output frame do not count
+        repeated = np.concatenate([held, held[-1:].repeat(extra, axis=0)])
+        np.testing.assert_allclose(decode_clip(repeated, clip, strided, 0.1), expected)
+        swept = decision_scores(repeated, clip, strided)
+        assert swept.shape == repeated.shape
+        np.testing.assert_array_equal(
+            swept[: len(held) : 4], decision_scores(frames, clip, decoding)
+        )
+        assert np.isneginf(swept[len(held) :]).all()
+    assert decode_clip(np.ones((2, 1)), None, strided, 0.1).tolist() == [[0, 0, 0.4]]
+
+
+CLASSES = ("Cat", "Dog", "Speech")
+
+
+def test_median_lengths_may_be_in_seconds_and_by_class():
+    by_class = DecodingConfig(decoder="median", median_frames={"Dog": 5, "Speech": 7, "Cat": 3})
+    assert by_class.resolved(CLASSES, 0.1).median_frames == (3, 5, 7)
+    of_2020 = DecodingConfig(decoder="median", median_s=0.45, frame_stride=4)
+    assert of_2020.resolved(CLASSES, 255 / 16000).median_frames == 7
+    of_2019 = DecodingConfig(decoder="median", median_s=0.45)
+    assert of_2019.resolved(CLASSES, 8 * 511 / 44100).median_frames == 5
+    listed = DecodingConfig(decoder="median", median_s=(0.05, 0.3, 1.0)).resolved(CLASSES, 0.1)
+    assert listed.median_frames == (1, 3, 11) and listed.median_s is None
+    with pytest.raises(ValueError, match="Use `DecodingConfig"):
+        decode_clip(curves(), None, by_class, HOP_S)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"median_frames": {"Cat": 3, "Dog": 3, "Horse": 3, "Speech": 3}}, "do not exist: Horse"),
+        ({"median_s": {"Cat": 1.0, "Dog": 1.0}}, r"median_s has no length for Speech"),
+        ({"median_frames": (3, 5)}, "expected one number, or 3.*Received: 2"),
+        ({"median_s": (0.1,) * 4}, "expected one number, or 3.*Received: 4"),
+    ],
+)
+def test_median_lengths_must_fit_the_classes(settings, message):
+    with pytest.raises(ValueError, match=message):
+        DecodingConfig(decoder="median", **settings).resolved(CLASSES, 0.1)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"median_frames": 4}, "odd numbers"),
         ({"median_frames": (3, 0)}, "odd numbers"),
+        ({"median_frames": {"Cat": 2}}, "odd numbers"),
+        ({"median_s": 0.0}, "above 0 seconds"),
+        ({"threshold": 1.5}, "less than or equal to 1"),
+        ({"decoder": "median", "tag_threshold": -0.1}, "greater than or equal to 0"),
+        ({"clip_masking": "whole_clip"}, "belong to `decoder: median`"),
+        ({"search_medians": True}, "belong to `decoder: median`"),
         ({"high_threshold": 0.3, "low_threshold": 0.4}, "cannot be above"),
         ({"decoder": "viterbi"}, "half_open"),
         ({"treshold": 0.4}, "Extra inputs"),

@@ -8,12 +8,20 @@ from hypothesis import strategies as st
 
 from sed_task4.dataset import DatasetConfig, parse_strong
 from sed_task4.labels import (
+    MAESTRO_TO_DESED,
+    LabelGrid,
     check_events,
+    class_mask,
     event_array,
     event_frames,
     frame_activity,
+    held,
+    joined_classes,
     multi_hot,
+    soft_activity,
     tags_of_events,
+    weak_activity,
+    with_aliases,
 )
 
 CLASSES = ("Cat", "Dog", "Speech")
@@ -117,3 +125,77 @@ def test_the_default_classes_are_in_alphabetical_order():
         list(DatasetConfig().classes) == sorted(DatasetConfig().classes)
         and DatasetConfig().n_classes == 10
     )
+
+
+GRID_2019, GRID_DESED = LabelGrid(44100, 511, 8), LabelGrid(16000, 256, 4)
+
+
+def test_label_frames_have_the_published_sizes():
+    assert GRID_2019.frame_s == pytest.approx(0.0926984127) and GRID_DESED.frame_s == 0.064
+    assert (GRID_2019.n_frames(10.0), GRID_DESED.n_frames(10.0)) == (107, 156)
+    assert LabelGrid(16000, 160, 2).n_frames(5) == 250
+    assert GRID_DESED.times_s(np.array([0, 1, 156, 157]), 10.0).tolist() == [0, 0.064, 9.984, 10]
+
+
+@given(st.integers(0, 11000), st.integers(0, 11000))
+def test_the_rules_of_the_baselines_are_those_of_plain_loops(a, b):
+    onset, offset = sorted((a / 1000, b / 1000))
+    theirs = np.zeros((108, 1))
+    steps = [int(t * 44100 // 511 / 8) for t in (onset, offset)]
+    theirs[steps[0] : steps[1]] = 1
+    events = np.array([[0, onset, offset]])
+    assert np.array_equal(frame_activity(events, 108, GRID_2019, 1, "dcase2019"), theirs)
+    theirs = np.zeros((156, 1))
+    exact = [np.clip(t * 16000 / 256 / 4, 0, 156) for t in (onset, offset)]
+    theirs[int(exact[0]) : int(np.ceil(exact[1]))] = 1
+    assert np.array_equal(frame_activity(events, 156, GRID_DESED, 1, "desed"), theirs)
+
+
+def test_short_events_vanish_only_where_offsets_are_floored():
+    short = np.array([[0, 5.01, 5.03]])
+    counts = [
+        int(frame_activity(short, 108, GRID_2019, 1, rule, rounding).sum())
+        for rule in ("dcase2019", "desed")
+        for rounding in (None, "floor", "ceil")
+    ]
+    assert counts == [0, 0, 1, 1, 0, 1]
+
+
+def test_label_frames_are_held_for_feature_frames():
+    activity = frame_activity(np.array([[0, 0.1, 0.2]]), 3, GRID_DESED, 1, "desed")
+    assert held(activity, 4, 10)[:, 0].tolist() == [0] * 4 + [1] * 6  # frames 1 to 3 of 64 ms
+
+
+def test_soft_labels_are_confidences_and_the_later_row_counts():
+    events = np.array([[1, 0.0, 2.0], [1, 1.0, 3.0], [0, 2.5, 2.6]])
+    soft = soft_activity(events, np.array([0.3, 0.8, 0.5]), 4, 1.0, 2)
+    assert soft.dtype == np.float32
+    np.testing.assert_allclose(soft, [[0, 0.3], [0, 0.8], [0.5, 0.8], [0, 0]])
+    with pytest.raises(ValueError, match=r"Confidences are numbers from 0 to 1.*from 0 to 1.5"):
+        soft_activity(events, np.array([0, 0.5, 1.5]), 4, 1.0, 2)
+    with pytest.raises(ValueError, match="one for each of 3 events"):
+        soft_activity(events, np.zeros(2), 4, 1.0, 2)
+
+
+def test_weak_labels_are_in_all_frames_or_in_the_first():
+    tags = multi_hot(["Dog"], CLASSES)
+    assert weak_activity(tags, 3).tolist() == [[0, 1, 0]] * 3
+    assert weak_activity(tags, 3, "first").tolist() == [[0, 1, 0], [0, 0, 0], [0, 0, 0]]
+
+
+def test_class_lists_are_joined_and_unknown_classes_masked():
+    joined = joined_classes(["Speech", "Dog"], ["car", "Dog", "people talking"])
+    assert joined == ("Speech", "Dog", "car", "people talking")
+    assert class_mask(["Dog", "car"], joined).tolist() == [False, True, True, False]
+    with pytest.raises(ValueError, match="Unknown class 'Cat'"):
+        class_mask(["Cat"], joined)
+
+
+def test_events_return_under_the_names_of_another_dataset():
+    text = "filename\tonset\toffset\tevent_label\n"
+    text += "a\t0\t1\tannouncement\na\t1\t2\tcar\na\t2\t3\tpeople talking\n"
+    table, _ = parse_strong(text, ["announcement", "car", "people talking"])
+    mapped = with_aliases(table, MAESTRO_TO_DESED)
+    assert mapped["event_label"].tolist() == table["event_label"].tolist() + ["Speech"] * 2
+    assert mapped["onset"].tolist() == [0, 1, 2, 2, 0]
+    assert with_aliases(table[:0], MAESTRO_TO_DESED).empty

@@ -25,6 +25,20 @@ RULES = {
     ),
     "median": DecodingConfig(decoder="median", threshold=0.5, median_frames=7),
     "medians": DecodingConfig(decoder="median", threshold=0.5, median_frames=(1, 5, 9)),
+    "mirror": DecodingConfig(
+        decoder="median",
+        threshold_rule="exceeded",
+        median_frames=(1, 5, 21),
+        median_edges="reflect",
+    ),
+    "output frames": DecodingConfig(
+        decoder="median",
+        median_frames=5,
+        median_edges="reflect",
+        median_of="scores",
+        frame_stride=4,
+    ),
+    "output frames, half open": DecodingConfig(high_threshold=0.6, smooth_frames=2, frame_stride=3),
 }
 
 

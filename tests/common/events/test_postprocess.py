@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.ndimage
 import scipy.signal
 
 from common.events.postprocess import (
@@ -45,6 +46,28 @@ def test_each_class_may_have_a_window_of_its_own():
     filtered = median_filter(activity, (1, 5, 11))
     for k, frames in enumerate((1, 5, 11)):
         np.testing.assert_array_equal(filtered[:, k], median_filter(activity, frames)[:, k])
+
+
+@pytest.mark.parametrize(("frames", "length"), [(3, 40), (7, 40), (61, 40), (5, 1), (9, 3)])
+def test_the_mirror_image_at_the_edges_is_that_of_scipy(frames, length):
+    values = np.random.default_rng(frames).random((length, 3)).astype(np.float32)
+    for given in (values, values > 0.5):
+        before = given.copy()
+        expected = scipy.ndimage.median_filter(given, size=(frames, 1), mode="reflect")
+        np.testing.assert_array_equal(median_filter(given, frames, "reflect"), expected)
+        np.testing.assert_array_equal(given, before)  # never in place
+
+
+def test_each_end_may_have_an_edge_of_its_own():
+    values = np.random.default_rng(4).random((30, 2))
+    mixed = median_filter(values, 9, ("reflect", "zeros"))
+    np.testing.assert_array_equal(mixed[:20], median_filter(values, 9, "reflect")[:20])
+    np.testing.assert_array_equal(mixed[10:], median_filter(values, 9, "zeros")[10:])
+
+
+def test_a_threshold_may_have_to_be_exceeded():
+    values = np.array([[0.5, 0.6]], np.float32)
+    assert binarize(values, 0.5, exceeded=True).tolist() == [[False, True]]
 
 
 @pytest.mark.parametrize("frames", [0, 2, (3, 4)])
