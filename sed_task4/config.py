@@ -7,9 +7,10 @@ from pydantic import Field, model_validator
 
 from common.settings.section import Section
 from common.settings.tasks import BaseTask, TrainingConfig
-from sed_task4.dataset import LAYOUTS, DatasetConfig, Kind
+from sed_task4.dataset import DatasetConfig
 from sed_task4.decoding import DecodingConfig
 from sed_task4.features import FeatureConfig
+from sed_task4.layouts import LAYOUTS, Kind
 from sed_task4.score import ScoringConfig
 from sed_task4.simulation.settings import SimulationConfig
 

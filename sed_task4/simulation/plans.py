@@ -14,7 +14,8 @@ import numpy as np
 from common.errors import DataError
 from common.simulation.random_streams import random_stream
 from sed_task4 import dataset as data
-from sed_task4.dataset import DatasetConfig, Layout
+from sed_task4.dataset import DatasetConfig
+from sed_task4.layouts import LAYOUTS, SUFFIXES, Layout
 from sed_task4.simulation.settings import SceneSettings
 
 GENERATOR_NAME = "task4"
@@ -357,7 +358,7 @@ def plan_annotations(folder: Path, dataset: DatasetConfig) -> list[ClipPlan]:
     plans: dict[tuple[str, str], ClipPlan] = {}
     for subset, path in files.items():
         events, names = data.read_strong(path, dataset)
-        audio = data.LAYOUTS[dataset.layout][subset].audio
+        audio = LAYOUTS[dataset.layout][subset].audio
         events = data.cut_events(events, dataset.clip_s, str(path))
         for name, table in data.events_by_name(events, names).items():
             rows = zip(table["event_label"], table["onset"], table["offset"], strict=True)
@@ -380,11 +381,11 @@ def given_metadata(folder: Path, layout: Layout) -> dict[str, str]:
 
 def _annotation_files(folder: Path, layout: Layout) -> dict[str, Path]:
     """Maps subsets to metadata files; the suffix of the layout precedes the other one."""
-    places = data.LAYOUTS[layout].items()
+    places = LAYOUTS[layout].items()
     strong = {Path(each.metadata).name: name for name, each in places if each.kind == "strong"}
     default = "validation" if layout == "dcase2019" else "test"
     by_stem: dict[str, Path] = {}
-    for suffix in data.SUFFIXES[layout][::-1]:
+    for suffix in SUFFIXES[layout][::-1]:
         by_stem |= {path.stem: path for path in sorted(folder.glob(f"*{suffix}"))}
     if not by_stem:
         raise DataError(

@@ -18,7 +18,8 @@ from common.simulation.own_recordings import background_digest, source_digest
 from common.simulation.simulator import SimulationReport, Simulator
 from common.simulation.sound_bank import SoundBank
 from common.simulation.source_selection import SoundSelection, count_sources
-from sed_task4.dataset import LAYOUTS, SUFFIXES, DatasetConfig, subset_place
+from sed_task4.dataset import DatasetConfig
+from sed_task4.layouts import LAYOUTS, SUFFIXES, subset_place
 from sed_task4.simulation import plans as planning
 from sed_task4.simulation import rendering
 from sed_task4.simulation.plans import SETS, SUBSETS, TEST_EVERY, ClipPlan
