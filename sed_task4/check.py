@@ -14,10 +14,19 @@ from common.simulation.dataset_folder import SETTINGS_FILE
 from sed_task4 import dataset as data
 from sed_task4.clip_groups import group_problems, sources_of
 from sed_task4.config import TaskConfig
-from sed_task4.dataset import Clip, DatasetConfig, Layout, find_clips, labels_of
+from sed_task4.dataset import Clip, DatasetConfig, certain_events, find_clips, labels_of
 from sed_task4.labels import event_array, multi_hot
+from sed_task4.layouts import Layout, subset_place
+from sed_task4.published import CHALLENGE_CLASSES
 from sed_task4.simulation.simulator import own_sources
 
+_REAL = {"weak": 1578, "unlabel_in_domain": 14412, "validation": 1168, "eval": 692}
+_OF_2021 = {
+    **_REAL,
+    "synthetic21_train": 10000,
+    "synthetic21_validation": 2500,
+    "audioset_strong": 3470,
+}
 # Clips of each subset as published; many have vanished from the web since.
 PUBLISHED: Mapping[Layout, Mapping[str, int]] = {
     "dcase2018": {
@@ -36,6 +45,9 @@ PUBLISHED: Mapping[Layout, Mapping[str, int]] = {
         "eval_dcase2018": 880,
         "eval": 692,
     },
+    "desed2020": {**_REAL, "synthetic20": 2584},
+    "desed2021": _OF_2021,
+    "desed2024": _OF_2021,  # the recipe does not give the number of MAESTRO's windows
 }
 _MANY_MISSING = 0.1  # part of the clips of a subset
 
@@ -88,10 +100,10 @@ def _count_clips(
     lacking: Mapping[str, Sequence[str]],
 ) -> None:
     """Counts the clips of each subset next to the published number, and unmatched files."""
-    own = task.dataset.classes != DatasetConfig().classes
+    own = not set(CHALLENGE_CLASSES) <= set(task.dataset.classes)
     rows = []
     for subset, clips in found.items():
-        missing, published = lacking[subset], PUBLISHED[task.dataset.layout][subset]
+        missing, published = lacking[subset], PUBLISHED[task.dataset.layout].get(subset, "-")
         rows.append((subset, len(clips), len(missing), "-" if own else published))
         if len(missing) > _MANY_MISSING * (len(clips) + len(missing)):
             note = f"{subset}: {len(missing)} clips in the metadata have no audio and are left out:"
@@ -109,10 +121,13 @@ def _unlisted(
     """Sound files that are in no subset, by folder; subsets may share one."""
     named: dict[Path, set[str]] = {}
     for subset, clips in found.items():
-        place = data.subset_place(task.dataset.layout, subset)
-        folder = data.find_root(task.dataset_dir) / place.audio
-        files = (clip.audio_path.name for clip in clips)
-        named.setdefault(folder, set()).update(lacking[subset], files)
+        place = subset_place(task.dataset.layout, subset)
+        root, rate_hz = data.find_root(task.dataset_dir), task.dataset.sample_rate_hz
+        folders = {clip.audio_path.parent for clip in clips}
+        folders |= set(filter(Path.is_dir, place.audio_folders(root, rate_hz)[:1]))
+        files = {clip.audio_path.name for clip in clips}
+        for folder in folders:
+            named.setdefault(folder, set()).update(lacking[subset], files)
     unlisted = {}
     for folder in filter(Path.is_dir, named):
         unlisted[folder] = [name for name in list_sounds(folder)[0] if name not in named[folder]]
@@ -139,7 +154,8 @@ def _check_ends(
 def _check_events(
     report: DatasetReport, subset: str, clips: Sequence[Clip], classes: Sequence[str]
 ) -> None:
-    strong = {clip.name: clip.events for clip in clips if clip.events is not None}
+    known = {clip.name: certain_events(clip) for clip in clips}
+    strong = {name: events for name, events in known.items() if events is not None}
     arrays = {name: event_array(events, classes) for name, events in strong.items()}
     doubled = [name for name, events in arrays.items() if checks.same_class_overlaps(*events.T)]
     if doubled:
@@ -160,7 +176,7 @@ def _check_disjoint(
     task: TaskConfig, report: DatasetReport, found: Mapping[str, Sequence[Clip]]
 ) -> None:
     sets = task.sets
-    training = [found.get(subset or "", ()) for subset in (sets.train, sets.unlabelled)]
+    training = [found.get(subset, ()) for subset in sets.learned]
     learned = [clip.name for clips in training for clip in clips]
     for subset in dict.fromkeys([*([sets.validate_on] if sets.validate_on else []), *sets.test]):
         try:
@@ -192,7 +208,8 @@ def _is_labelled(clip: Clip) -> bool:
 def _counts(clips: Sequence[Clip], dataset: DatasetConfig) -> tuple[np.ndarray, np.ndarray | None]:
     """Events and seconds of each class; for weakly labelled clips, clips of each class."""
     classes = dataset.classes
-    strong = [event_array(clip.events, classes) for clip in clips if clip.events is not None]
+    known = map(certain_events, clips)
+    strong = [event_array(events, classes) for events in known if events is not None]
     if strong:
         events = np.concatenate(strong)  # (n, 3): class, onset, offset
         lengths_s = np.maximum(events[:, 2] - events[:, 1], 0)

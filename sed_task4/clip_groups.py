@@ -1,7 +1,8 @@
 """Clips of one source stay together: in training, in validation or in a subset that is tested on.
 
 The column `group` of the metadata names the source of a clip. Without it, the names of DCASE
-task 4, Y<id>_<start>_<end>.wav, give the YouTube video that the clip was cut from.
+task 4, Y<id>_<start>_<end>.wav, give the YouTube video that the clip was cut from, and those of
+windows, <scene>_<number>-<start>-<end>.wav, the recording.
 """
 
 import logging
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 GROUP = "group"  # of the facts of a feature store
 HOLD_OUT = {0: "training", 1: "validation"}
 _VIDEO = re.compile(r"Y(?P<id>.+)_\d+\.\d+_\d+\.\d+\.\w+")
+_WINDOW = re.compile(r"(?P<id>(?P<scene>.+)_\d+)-\d{6}-\d{6}\.\w+")  # times in 10 ms
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class ClipSources:
 
     def source(self, name: str) -> str:
         """Group of a clip, or else its video, or else the clip itself."""
-        video = _VIDEO.fullmatch(name)
+        video = _of_name(name)
         return self.groups.get(name) or (video["id"] if video else name)
 
     def clip_of_group(self) -> dict[str, str]:
@@ -60,11 +62,20 @@ class ClipSources:
         return {group: name for name, group in ordered if group is not None}
 
     def videos(self) -> dict[str, str]:
-        """One clip of each video in the names of clips without a group."""
-        matches = {
-            name: _VIDEO.fullmatch(name) for name, each in self.groups.items() if each is None
-        }
+        """One clip of each video or recording in the names of clips without a group."""
+        matches = {name: _of_name(name) for name, each in self.groups.items() if each is None}
         return {match["id"]: name for name, match in sorted(matches.items()) if match}
+
+
+def _of_name(name: str) -> re.Match[str] | None:
+    """Video or recording, as `id`, that the name of a clip gives; None: none."""
+    return _VIDEO.fullmatch(name) or _WINDOW.fullmatch(name)
+
+
+def scene_of(name: str) -> str | None:
+    """Scene that the name of a window of a recording gives; None: it is none."""
+    window = _WINDOW.fullmatch(name)
+    return window["scene"] if window else None
 
 
 def hold_out(
@@ -77,7 +88,7 @@ def hold_out(
 
     Args:
         sources: of all clips with labels.
-        tags: classes of each clip.
+        tags: classes of each clip; the scene of a window counts as one, too.
         fraction: share that validates.
         seed: of the draw; the order of the clips has no influence.
         source: origin of the groups, for errors.
@@ -91,7 +102,9 @@ def hold_out(
     names = sorted(sources.groups)
     if sources.all_single:
         return draw_validation(names, fraction, seed)
-    groups = count_groups((sources.source(name), tags.get(name, ())) for name in names)
+    scenes = {name: [f"scene {scene}"] for name in names if (scene := scene_of(name))}
+    counted = ((name, [*tags.get(name, ()), *scenes.get(name, ())]) for name in names)
+    groups = count_groups((sources.source(name), labels) for name, labels in counted)
     if len(groups) < 2:
         raise DataError(
             f"{source}: all {len(names)} clips are of one source, {groups[0].name!r}. Expected: two"
@@ -130,11 +143,12 @@ def group_problems(
     """
     sources = {subset: sources_of(subset, members) for subset, members in clips.items()}
     problems = subset_problems(sets, sources, where)
-    if sets.holds_out and sets.train in sources and sources[sets.train].has_groups:
-        tags = {clip.name: labels_of(clip) for clip in clips[sets.train]}
-        place = f"{where}, {sets.train}"
+    for subset, fraction in sets.fractions.items():
+        if subset not in sources or not sources[subset].has_groups:
+            continue
+        tags = {clip.name: labels_of(clip) for clip in clips[subset]}
         try:
-            hold_out(sources[sets.train], tags, sets.validation_fraction, seed, place)
+            hold_out(sources[subset], tags, fraction, seed, f"{where}, {subset}")
         except DataError as error:
             problems.append(str(error))
     return problems
@@ -204,7 +218,7 @@ def subset_problems(
     """
     remedy = "Correct the column group, or remove the clips from one of the two."
     tested_on = [*([sets.validate_on] if sets.validate_on else []), *sets.test]
-    learned = [subset for subset in (sets.train, sets.unlabelled) if subset and subset in subsets]
+    learned = [subset for subset in sets.learned if subset in subsets]
     tested = [subset for subset in dict.fromkeys(tested_on) if subset in subsets]
     pairs = [(one, other) for one in learned for other in tested]
     decisive = sets.validate_on

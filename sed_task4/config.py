@@ -1,33 +1,106 @@
 """Settings of a sound event detection task (DCASE task 4): one entry of `params.yaml`."""
 
+from collections.abc import Mapping
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from common.settings.section import Section
 from common.settings.tasks import BaseTask, TrainingConfig
-from sed_task4.dataset import LAYOUTS, DatasetConfig
+from sed_task4.dataset import DatasetConfig
 from sed_task4.decoding import DecodingConfig
 from sed_task4.features import FeatureConfig
+from sed_task4.layouts import LAYOUTS, Kind
 from sed_task4.score import ScoringConfig
 from sed_task4.simulation.settings import SimulationConfig
+
+
+class PartConfig(Section):
+    """Part of each training batch: a number of clips of some subsets."""
+
+    name: str = Field(min_length=1, description="Name of the part, for `epoch_part` and the log.")
+    subsets: tuple[str, ...] = Field(min_length=1, description="Subsets that its clips are of.")
+    batch_size: int = Field(ge=1, description="Clips of the part in each batch.")
+    labels: Literal["weak", "strong", "soft", "none"] = Field(
+        description=(
+            "Labels that are learned: weak: of clips; strong: of frames; soft: of frames, with"
+            " their confidence; none: unlabelled."
+        )
+    )
+    clip_labels: bool = Field(
+        True,
+        description=(
+            "strong and soft: also learn labels of clips, which follow from those of the events."
+        ),
+    )
+    consistency: bool = Field(
+        True, description="Its clips count in the consistency of student and teacher."
+    )
+    validation_fraction: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Part of each of its subsets that validates, drawn once, by group.",
+    )
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Arrays of a record whose labels are not learned: `activity` of frames, `tags`."""
+        if self.labels == "none":
+            return "activity", "tags"
+        if self.labels == "weak":
+            return ("activity",)
+        return () if self.clip_labels else ("tags",)
+
+
+# By kind of the labels of a subset, the labels that a part may learn of it.
+_LEARNABLE: Mapping[Kind, tuple[str, ...]] = {
+    "weak": ("weak", "none"),
+    "strong": ("strong", "weak", "none"),
+    "soft": ("soft", "weak", "none"),
+    "unlabelled": ("none",),
+}
+_OF_KIND: Mapping[Kind, str] = {
+    "weak": "weakly labelled",
+    "strong": "strongly labelled",
+    "soft": "softly labelled",
+    "unlabelled": "unlabelled",
+}
 
 
 class SetsConfig(Section):
     """Subsets for training, validation, test and statistics."""
 
-    train: str = Field("weak", description="Subset to train on.")
+    train: str = Field("weak", description="Subset to train on, without `parts`.")
+    parts: tuple[PartConfig, ...] = Field(
+        (),
+        description=(
+            "Parts of each training batch, in this order; they take the place of `train`, of"
+            " `validation_fraction` and of `pipeline.batch_size`. `pipeline.last_batch` keep fills."
+        ),
+    )
+    epoch_part: str | None = Field(
+        None,
+        description=(
+            "Part whose passes are the epochs; null (published): the one with the fewest batches."
+        ),
+    )
     unlabelled: str | None = Field(
         None, description="Subset that gets pseudo-labels, and that the second pass trains on."
     )
-    validate_on: str | None = Field(None, description="Validation subset; null: a part of `train`.")
+    validate_on: str | None = Field(
+        None,
+        description=(
+            "Validation subset; null: a part of `train`. With `parts`, beside what they hold out."
+        ),
+    )
     validation_fraction: float = Field(
         0.2,
         ge=0,
         lt=1,
         description=(
             "Part of `train` to validate on if `validate_on` is null, drawn once, by group;"
-            " 0: none, and the scores of training clips decide."
+            " 0: none, and the scores of training clips decide. `parts` have their own."
         ),
     )
     test: tuple[str, ...] = Field(
@@ -37,15 +110,54 @@ class SetsConfig(Section):
         ("weak",), min_length=1, description="Subsets that give mean and standard deviation."
     )
 
+    @model_validator(mode="after")
+    def _parts_differ(self) -> Self:
+        names = [part.name for part in self.parts]
+        if len(set(names)) < len(names):
+            raise ValueError(f"`sets.parts` have different names. Received: {names}.")
+        if self.epoch_part not in (None, *names):
+            expected = ", ".join(names) or "null, as there are no `sets.parts`"
+            raise ValueError(
+                f"`sets.epoch_part` names a part. Expected: {expected}. Received:"
+                f" {self.epoch_part!r}."
+            )
+        known: dict[str, float] = {}
+        for part in self.parts:
+            for subset in part.subsets:
+                if known.setdefault(subset, part.validation_fraction) != part.validation_fraction:
+                    raise ValueError(
+                        f"{subset} is in several `sets.parts`. Expected: one `validation_fraction`"
+                        f" in all of them. Received: {known[subset]}, {part.validation_fraction}."
+                    )
+        return self
+
+    @property
+    def fractions(self) -> dict[str, float]:
+        """By subset, the fraction of its clips that is drawn to validate on; others hold none."""
+        if self.parts:
+            fractions = {
+                subset: part.validation_fraction for part in self.parts for subset in part.subsets
+            }
+            return {subset: fraction for subset, fraction in fractions.items() if fraction > 0}
+        if self.validate_on is None and self.validation_fraction > 0:
+            return {self.train: self.validation_fraction}
+        return {}
+
     @property
     def holds_out(self) -> bool:
-        """True if a part of `train` is drawn to validate on."""
-        return self.validate_on is None and self.validation_fraction > 0
+        """True if clips of a subset to train on are drawn to validate on."""
+        return bool(self.fractions)
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """Subsets that are trained on, labelled or not, deduplicated."""
+        labelled = [subset for part in self.parts for subset in part.subsets] or [self.train]
+        return tuple(dict.fromkeys([*labelled, *([self.unlabelled] if self.unlabelled else [])]))
 
     @property
     def names(self) -> tuple[str, ...]:
         """All subsets that are read, deduplicated."""
-        named = (self.train, self.unlabelled, self.validate_on, *self.test, *self.statistics)
+        named = (*self.learned, self.validate_on, *self.test, *self.statistics)
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
 
@@ -96,7 +208,8 @@ class TaskConfig(BaseTask):
                 f"`sets` names subsets that the layout {self.dataset.layout} does not have:"
                 f" {', '.join(unknown)}. Expected: some of {', '.join(known)}."
             )
-        trained_on = {self.sets.train, self.sets.unlabelled} - {None}
+        trained_on = set(self.sets.learned)
+        self._check_labels_of_parts()
         if self.sets.validate_on in trained_on:
             raise ValueError(f"`sets.validate_on` must not be a subset to train on: {trained_on}.")
         if trained_on & set(self.sets.test):
@@ -109,6 +222,18 @@ class TaskConfig(BaseTask):
         self.decoding.resolved(self.dataset.classes, self.features.hop_s)
         return self
 
+    def _check_labels_of_parts(self) -> None:
+        places = LAYOUTS[self.dataset.layout]
+        for part in self.sets.parts:
+            for subset in part.subsets:
+                kind = places[subset].kind
+                if part.labels not in _LEARNABLE[kind]:
+                    raise ValueError(
+                        f"`sets.parts`: {part.name} cannot learn {part.labels} labels of {subset},"
+                        f" whose clips are {_OF_KIND[kind]}. Expected: `labels` of"
+                        f" {' or '.join(_LEARNABLE[kind])}."
+                    )
+
     @property
     def clip_decoding(self) -> DecodingConfig:
         """Decoding with median lengths in frames, in the order of the classes."""
@@ -116,7 +241,11 @@ class TaskConfig(BaseTask):
 
     @property
     def batch_sizes(self) -> list[int]:
-        """Batch sizes of both passes."""
+        """Batch sizes of both passes, or of the parts, which devices share evenly."""
+        if self.sets.parts:
+            second = self.second_pass.batch_size or self.pipeline.batch_size
+            later = [second] if self.sets.unlabelled else []
+            return [*(part.batch_size for part in self.sets.parts), *later]
         return [self.pipeline.batch_size, self.second_pass.batch_size or self.pipeline.batch_size]
 
     @property

@@ -1,18 +1,20 @@
-"""Clips of DCASE task 4 in the layouts of 2018 and 2019, and their weak and strong labels."""
+"""Clips of DCASE task 4 in the layouts of its years, and their weak, strong and soft labels."""
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
-from common.audio.formats import find_sounds, is_sound, list_sounds, shown, stem_of
-from common.errors import ConfigError, DataError
+from common.audio.formats import FoundSounds, find_sounds, is_sound, list_sounds, shown, stem_of
+from common.errors import DataError
 from common.io.files import is_file_name
 from common.io.tables import header_of, number_hint, parse_table, read_text, to_number, to_numbers
 from common.settings.section import Section
+from sed_task4.labels import joined_classes, with_aliases
+from sed_task4.layouts import SUFFIXES, Layout, SubsetPlace, subset_place
 from sed_task4.published import CHALLENGE_CLASSES, is_published
 
 if TYPE_CHECKING:  # pandas takes a second to import: settings are read without it
@@ -21,6 +23,7 @@ if TYPE_CHECKING:  # pandas takes a second to import: settings are read without 
 logger = logging.getLogger(__name__)
 
 STRONG_COLUMNS = ("filename", "onset", "offset", "event_label")
+SOFT_COLUMNS = (*STRONG_COLUMNS, "confidence")
 WEAK_COLUMNS = ("filename", "event_labels")
 NAME_COLUMNS = ("filename",)
 GROUP_COLUMN = "group"  # of any table: the source of a clip
@@ -29,8 +32,7 @@ ALIASES = {"event_onset": "onset", "event_offset": "offset", "file": "filename"}
 REMOVAL_LIST = "files_to_remove.csv"
 _NAMES_SHOWN = 8  # of a list of files in an error
 
-Layout = Literal["dcase2019", "dcase2018"]
-Kind = Literal["weak", "strong", "unlabelled"]
+CERTAIN = 0.5  # soft labels above it count as events, as the scorer of 2024 has it
 
 
 class DatasetConfig(Section):
@@ -59,6 +61,20 @@ class DatasetConfig(Section):
             " false: read them as published annotations are, counted in the log."
         ),
     )
+    empty_clips: Literal["kept", "dropped"] = Field(
+        "kept",
+        description=(
+            "Strongly and softly labelled clips without events: kept, so that false alarms in them"
+            " count; dropped, as in the baselines since May 2022."
+        ),
+    )
+    merge_overlaps: bool | None = Field(
+        None,
+        description=(
+            "Join overlapping events of one class, counted in the log;"
+            " null: in the layouts of 2020 on, whose scorers need that."
+        ),
+    )
 
     @field_validator("classes")
     @classmethod
@@ -76,6 +92,13 @@ class DatasetConfig(Section):
         """Number of event classes, K."""
         return len(self.classes)
 
+    @property
+    def joins_overlaps(self) -> bool:
+        """True if overlapping events of one class become one."""
+        if self.merge_overlaps is None:
+            return self.layout.startswith("desed")
+        return self.merge_overlaps
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -87,8 +110,10 @@ class Clip:
         audio_path: the sound file.
         tags: classes that occur somewhere in it; None: it has no weak labels.
         events: columns onset and offset in seconds and event_label, a row per event, no row:
-            silent; None: it has no strong labels.
+            silent; with a column confidence in (0, 1] if labels are soft; None: it has no labels
+            of frames.
         group: its source, from the column group of its metadata; None: no such column.
+        known: classes that its labels are about, others are unknown in it; None: all.
     """
 
     name: str
@@ -97,62 +122,12 @@ class Clip:
     tags: tuple[str, ...] | None
     events: "pd.DataFrame | None" = field(compare=False)
     group: str | None = None
+    known: tuple[str, ...] | None = None
 
-
-@dataclass(frozen=True)
-class SubsetPlace:
-    """Place of a subset below the dataset folder, and its kind of labels.
-
-    Attributes:
-        metadata: metadata file without suffix.
-        audio: folder of the sound files.
-        kind: the labels in its metadata.
-        may_lack_labels: True if its metadata may be absent or hold only names, as before results
-            are published.
-    """
-
-    metadata: str
-    audio: str
-    kind: Kind
-    may_lack_labels: bool = False
-
-
-_PLACES = {"weak": SubsetPlace("metadata/train/weak", "audio/train/weak", "weak")} | {
-    name: SubsetPlace(f"metadata/train/{name}", f"audio/train/{name}", "unlabelled")
-    for name in ("unlabel_in_domain", "unlabel_out_of_domain")
-}
-LAYOUTS: Mapping[Layout, Mapping[str, SubsetPlace]] = {
-    "dcase2019": {
-        "weak": _PLACES["weak"],
-        "unlabel_in_domain": _PLACES["unlabel_in_domain"],
-        "synthetic": SubsetPlace("metadata/train/synthetic", "audio/train/synthetic", "strong"),
-        **{
-            name: SubsetPlace(f"metadata/validation/{name}", "audio/validation", "strong")
-            for name in ("validation", "test_dcase2018", "eval_dcase2018")
-        },
-        "eval": SubsetPlace("metadata/eval/public", "audio/eval/public", "strong", True),
-    },
-    "dcase2018": {
-        **_PLACES,
-        "test": SubsetPlace("metadata/test/test", "audio/test", "strong"),
-        "eval": SubsetPlace("metadata/eval/eval", "audio/eval", "strong", True),
-    },
-}
-SUFFIXES = {"dcase2019": (".tsv", ".csv"), "dcase2018": (".csv", ".tsv")}
-
-
-def subset_place(layout: Layout, subset: str) -> SubsetPlace:
-    """Place of a subset in a layout.
-
-    Raises:
-        ConfigError: the layout has no such subset.
-    """
-    if subset not in LAYOUTS[layout]:
-        known = ", ".join(LAYOUTS[layout])
-        raise ConfigError(
-            f"There is no subset {subset!r} in the layout {layout}. Expected: {known}."
-        )
-    return LAYOUTS[layout][subset]
+    @property
+    def is_soft(self) -> bool:
+        """True if its labels of frames have a confidence."""
+        return self.events is not None and "confidence" in self.events
 
 
 def find_root(dataset_dir: Path) -> Path:
@@ -178,10 +153,10 @@ def find_root(dataset_dir: Path) -> Path:
 def find_metadata(dataset_dir: Path, layout: Layout, subset: str) -> Path | None:
     """Finds the metadata file of a subset, or None.
 
-    The suffix is .tsv or .csv, each with any separator; of both 2019 reads .tsv and 2018 .csv.
+    The suffix is .tsv or .csv, each with any separator; of both 2018 reads .csv, later years .tsv.
     """
-    stem = find_root(dataset_dir) / subset_place(layout, subset).metadata
-    paths = (stem.with_name(stem.name + suffix) for suffix in SUFFIXES[layout])
+    stems = subset_place(layout, subset).metadata_stems(find_root(dataset_dir))
+    paths = (stem.with_name(stem.name + suffix) for stem in stems for suffix in SUFFIXES[layout])
     return next((path for path in paths if path.is_file()), None)
 
 
@@ -192,7 +167,8 @@ def find_clips(
 
     Clips of a `files_to_remove.csv` (in the dataset folder, in metadata/ or next to the subset's
     metadata) are left out. Events are cut at the clip's length. A recording may have another suffix
-    than its name in the metadata.
+    than its name in the metadata. Clips that are numbered anew in each subset are named after it.
+    Windows of softly labelled recordings that no row names are clips without events.
 
     Args:
         dataset_dir: the dataset, its audio/ and metadata/ in it or in dataset/.
@@ -209,19 +185,22 @@ def find_clips(
     """
     place = subset_place(dataset.layout, subset)
     root = find_root(dataset_dir)
-    audio_dir = root / place.audio
+    folders = place.audio_folders(root, dataset.sample_rate_hz)
+    audio_dir = next(filter(Path.is_dir, folders), root / place.audio)
     metadata = find_metadata(dataset_dir, dataset.layout, subset)
     if metadata is not None:
         names, tags, events = _read_labels(metadata, place, dataset, notes)
     else:
         names, tags, events = _audio_alone(audio_dir, root, place, notes)
     groups = parse_groups(_read_text(metadata), str(metadata)) if metadata is not None else {}
-    folders = (root, root / "metadata", *([metadata.parent] if metadata else []))
-    wanted = without_removed(names, removed_names(folders))
+    if place.kind in ("strong", "soft"):
+        names = _with_empty(names, events, place, dataset, audio_dir, notes)
+    listed_in = (root, root / "metadata", *([metadata.parent] if metadata else []))
+    wanted = without_removed(names, removed_names(listed_in))
     if len(wanted) < len(names):
         left_out = f"{len(names) - len(wanted)} clips left out"
         logger.info("%s: %s, see %s.", subset, left_out, REMOVAL_LIST)
-    sounds = find_sounds(wanted, audio_dir)
+    sounds = _sounds_in(wanted, [audio_dir, *folders])
     missing = [name for name in wanted if name not in sounds.paths]
     if wanted and not sounds.paths:
         raise DataError(
@@ -235,11 +214,65 @@ def find_clips(
     if missing:
         counts = f"{len(missing)} of {len(wanted)}"
         logger.warning("%s: %s clips have no audio in %s.", subset, counts, audio_dir)
+    known = place.known_classes
     clips = [
-        Clip(name, subset, path, tags.get(name), events.get(name), groups.get(name))
+        Clip(
+            place.prefix + name,
+            subset,
+            path,
+            tags.get(name),
+            events.get(name),
+            groups.get(name),
+            None if known is None else tuple(each for each in dataset.classes if each in known),
+        )
         for name, path in sounds.paths.items()
     ]
     return clips, missing
+
+
+def _sounds_in(names: Sequence[str], folders: Sequence[Path]) -> FoundSounds:
+    """Finds sound files in the first folder, and those that it lacks in the next ones."""
+    paths: dict[str, Path] = {}
+    renamed: dict[str, str] = {}
+    for folder in dict.fromkeys(folders):
+        found = find_sounds([name for name in names if name not in paths], folder)
+        paths |= found.paths
+        renamed |= found.renamed
+    return FoundSounds({name: paths[name] for name in names if name in paths}, renamed)
+
+
+def _with_empty(
+    names: list[str],
+    events: "dict[str, pd.DataFrame]",
+    place: SubsetPlace,
+    dataset: DatasetConfig,
+    audio_dir: Path,
+    notes: list[str] | None,
+) -> list[str]:
+    """Adds windows that no row names, or drops all clips without events, by the settings."""
+    empty = [name for name in names if name in events and not len(events[name])]
+    where = f"{audio_dir}, {place.metadata}"
+    if dataset.empty_clips == "dropped":
+        if empty:
+            _note(notes, f"{where}: {len(empty)} clip(s) without events are dropped.", logging.INFO)
+        left_out = frozenset(empty)
+        return [name for name in names if name not in left_out]
+    if place.kind != "soft" or not audio_dir.is_dir():
+        return names
+    listed = {stem_of(name) for name in names}
+    added = [name for name in list_sounds(audio_dir)[0] if stem_of(name) not in listed]
+    if added:
+        text = f"{where}: {len(added)} window(s) that no row names are clips without events."
+        _note(notes, text, logging.INFO)
+        none = _no_events(SOFT_COLUMNS)
+        events |= dict.fromkeys(added, none)
+    return [*names, *added]
+
+
+def _no_events(columns: Sequence[str]) -> "pd.DataFrame":
+    import pandas as pd
+
+    return pd.DataFrame({name: [] for name in columns if name != "filename"})
 
 
 def _note(notes: list[str] | None, text: str, level: int = logging.WARNING) -> None:
@@ -286,8 +319,13 @@ def _read_labels(
     has_only_names = header_of(text, NAME_COLUMNS) == NAME_COLUMNS
     if place.kind == "unlabelled" or (place.may_lack_labels and has_only_names):
         return parse_names(text, source), {}, {}
+    if place.kind == "soft":
+        table, names = parse_soft(text, classes, place, dataset.clip_s, source, notes)
+        return names, {}, events_by_name(table, names)
     strict = dataset.strict
     table, names = parse_events(text, classes, dataset.clip_s, source, strict=strict, notes=notes)
+    if dataset.joins_overlaps:
+        table = merged_overlaps(table, source, notes)
     return names, {}, events_by_name(table, names)
 
 
@@ -389,6 +427,101 @@ def parse_events(
     published = is_published(events, names, classes)
     cut = cut_events(events, clip_s, source, strict=strict, published=published, notes=notes)
     return cut, names
+
+
+def parse_soft(
+    text: str,
+    classes: Sequence[str],
+    place: SubsetPlace,
+    clip_s: float,
+    source: str = "metadata",
+    notes: list[str] | None = None,
+) -> "tuple[pd.DataFrame, list[str]]":
+    """Reads soft labels: strong ones with a confidence.
+
+    Args:
+        text: columns filename, onset, offset, event_label and confidence, see `parse_strong`.
+        classes: the class list; rows of other classes of the dataset are left out and counted.
+        place: classes of the dataset, and their aliases, which are added if they are in `classes`.
+        clip_s: length of a clip, seconds.
+        source: origin of the text, for errors.
+        notes: gets what was left out or cut; the log has the same.
+
+    Returns:
+        Events with a column confidence, those with 0 left out, and names as `parse_strong`.
+
+    Raises:
+        DataError: a row cannot be used; names the line.
+    """
+    aliases = {label: alias for label, alias in (place.aliases or {}).items() if alias in classes}
+    known = joined_classes(classes, place.classes or ())
+    events, names = parse_strong(text, known, source)
+    confidences = _parse_table(text, SOFT_COLUMNS, source)["confidence"].loc[events.index]
+    events = events.assign(confidence=to_numbers(confidences.tolist()))
+    good = events["confidence"].ge(0) & events["confidence"].le(1)
+    _check(events.assign(confidence=confidences), good, source, "a confidence from 0 to 1")
+    events = with_aliases(events[events["confidence"] > 0], aliases)
+    of_classes = events["event_label"].isin(list(classes))
+    if not of_classes.all():
+        others = ", ".join(sorted(set(events["event_label"][~of_classes])))
+        text = f"{(~of_classes).sum()} label(s) of classes that `dataset.classes` lacks"
+        _note(notes, f"{source}: {text} are left out: {others}.")
+    return cut_events(events[of_classes], clip_s, source, strict=False, notes=notes), names
+
+
+def merged_overlaps(
+    events: "pd.DataFrame", source: str = "the events", notes: list[str] | None = None
+) -> "pd.DataFrame":
+    """Joins events of one class in one clip that overlap; the log counts them and names the clips.
+
+    Args:
+        events: columns filename, onset, offset and event_label.
+        source: origin of the events, for the log.
+        notes: gets the line too.
+
+    Returns:
+        Events in the order of the first of those that were joined; all others as they were.
+    """
+    joined = _joined(events, touching=False)
+    n_joined = len(events) - len(joined)
+    if n_joined:
+        counts = (events.groupby("filename").size() - joined.groupby("filename").size()).gt(0)
+        clips = sorted(counts.index[counts])
+        what = f"{n_joined} event(s) overlap others of their class and are joined with them"
+        _note(notes, f"{source}: {what}, in {len(clips)} clip(s): {shown(clips)}.")
+    return joined
+
+
+def _joined(events: "pd.DataFrame", touching: bool) -> "pd.DataFrame":
+    """Joins overlapping, and perhaps touching, events of a class in a clip."""
+    import pandas as pd
+
+    forward = events["offset"] >= events["onset"]  # others cover no time
+    ordered = events[forward].sort_values("onset", kind="stable")
+    keys = [ordered["filename"], ordered["event_label"]]
+    ends = ordered.groupby(keys, sort=False)["offset"].cummax()
+    before = ends.groupby(keys, sort=False).shift()
+    apart = ordered["onset"].gt(before) if touching else ordered["onset"].ge(before)
+    run = (apart | before.isna()).groupby(keys, sort=False).cumsum()
+    runs = [*keys, run]
+    offset = ordered.groupby(runs, sort=False)["offset"].transform("max")
+    first = ~ordered.assign(run=run).duplicated(["filename", "event_label", "run"])
+    kept = ordered.assign(offset=offset)[first]
+    place = ordered.assign(place=ordered.index).groupby(runs, sort=False)["place"].transform("min")
+    return pd.concat([kept.set_axis(place[first]), events[~forward]]).sort_index(kind="stable")
+
+
+def certain_events(clip: Clip) -> "pd.DataFrame | None":
+    """Events of a clip as they are scored: of soft labels, those above `CERTAIN`, joined in time.
+
+    Returns:
+        Columns onset, offset and event_label; None without labels of frames.
+    """
+    if clip.events is None or not clip.is_soft:
+        return clip.events
+    certain = clip.events[clip.events["confidence"] > CERTAIN].assign(filename=clip.name)
+    columns = ["onset", "offset", "event_label"]
+    return _joined(certain.reset_index(drop=True), touching=True)[columns].reset_index(drop=True)
 
 
 def parse_weak(
@@ -583,7 +716,7 @@ _FEW = 0.1  # share of events beyond the clips from which a published file is in
 
 def events_by_name(events: "pd.DataFrame", names: Iterable[str]) -> "dict[str, pd.DataFrame]":
     """Splits the events of a set by clip; a clip without events gets a table without rows."""
-    columns = ["onset", "offset", "event_label"]
+    columns = [name for name in SOFT_COLUMNS[1:] if name in events]
     ordered = events.sort_values("filename", kind="stable")  # slices take half the time of groups
     owners, body = ordered["filename"].tolist(), ordered[columns]
     starts = [row for row, name in enumerate(owners) if row == 0 or name != owners[row - 1]]

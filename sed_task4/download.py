@@ -40,10 +40,22 @@ _OF_2018 = (
 )
 
 
+_OF_RECIPES = (
+    "The recipes of https://github.com/DCASE-REPO/DESED_task fetch these clips by desed, e.g."
+    " recipes/dcase2024_task4_baseline/generate_dcase_task4_2024.py, those of"
+    " https://github.com/turpaultn/dcase20_task4 the soundscapes of 2020; the public evaluation set"
+    " is https://zenodo.org/record/4560759. Give the folder with audio/ and metadata/ as"
+    " `dataset_dir`; folders that the recipes resampled to 16 kHz are used where they are."
+)
+
+
 def sources(task: TaskConfig) -> list[Source]:
     """Lists the sources of the subsets that a task reads."""
     if task.dataset.layout == "dcase2018":
         return [Source("DCASE 2018 task 4: " + ", ".join(task.set_names), remark=_OF_2018)]
+    if task.dataset.layout != "dcase2019":
+        title = f"{task.dataset.layout}: {', '.join(task.set_names)}"
+        return [Source(title, remark=_OF_RECIPES)]
     real = [subset for subset in _REAL if subset in task.set_names]
     others = [subset for subset in task.set_names if subset not in _REAL]
     by_hand = [Source(f"DCASE 2019 task 4: {subset}", remark=_BY_HAND[subset]) for subset in others]

@@ -12,7 +12,7 @@ import numpy as np
 
 from common.data.feature_store import FeatureStore
 from common.data.pipeline import evaluation_stream, guard_stream
-from common.data.selection import Selection
+from common.data.selection import BatchParts, Selection
 from common.datasets.groups import refuse
 from common.display.plotting import save_figure
 from common.errors import CheckpointError, ConfigError
@@ -47,10 +47,10 @@ from sed_task4.pseudo_labels import write_pseudo_labels
 from sed_task4.score import SystemOutput, TestSet, score_report
 from sed_task4.score_files import SCORES, ClipScores, clip_edges, write_score_files
 from sed_task4.submission import write_run_files
+from sed_task4.training_sets import training_sets, unlabelled_clips
 from sed_task4.validation import ClipResult, ClipScorer, ValidationScorer, take_in
 
 logger = logging.getLogger(__name__)
-SPLIT = "validation_split.json"
 THRESHOLDS = "tag_thresholds.json"
 MEDIANS = "median_frames.json"
 
@@ -121,17 +121,17 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         store = FeatureStore.joined(stores)
         sources = self._sources(stores)
         stages = self.begin_stages(folder)
-        labelled, validation = self._selections(store, sources, folder)
-        if self.task.sets.validation_fraction or self.task.sets.validate_on:
+        labelled, validation = training_sets(self.task, store, sources, folder)
+        if self.task.sets.holds_out or self.task.sets.validate_on:
             check_disjoint(labelled.recording_names, validation.recording_names)
         check_disjoint(labelled.recording_names, store.names(self.task.sets.test))
         before: FinishedPass | None = None
         found = Found()
         for stage in stages:
             place = folder / stage.name
-            train = labelled
+            train: BatchParts | Selection = labelled
             if stage.learns_from == "predictions" and before is not None:
-                unlabelled = self._unlabelled(store, sources, validation)
+                unlabelled = unlabelled_clips(self.task.sets, store, sources, validation)
                 train = self._pseudo_labelled(before, unlabelled, place)
             model = self._train(stage, train, validation, before, store, place)
             thresholds = self._thresholds(stage, model, validation, place)
@@ -212,52 +212,6 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         """Panels of a stage's learning curves."""
         return figures.LEARNING_PANELS
 
-    def _selections(
-        self, store: FeatureStore, sources: Mapping[str, ClipSources], folder: Path
-    ) -> tuple[Selection, Selection]:
-        """Chooses the labelled clips for training and for validation."""
-        sets = self.task.sets
-        labelled = Selection(store, (sets.train,))
-        if sets.validate_on is not None:
-            return labelled, Selection(store, (sets.validate_on,))
-        if not sets.holds_out:
-            return labelled, labelled
-        names = store.names([sets.train])
-        path = folder / SPLIT
-        if not path.exists():
-            write_json(path, {"validation": self._drawn(store, sources[sets.train])})
-        held_out = read_split(path, names, sources[sets.train])
-        logger.info("%s", clip_groups.describe_hold_out(sources[sets.train], held_out))
-        rest = dataclasses.replace(labelled, names=frozenset(names) - held_out)
-        return rest, dataclasses.replace(labelled, names=held_out)
-
-    def _drawn(self, store: FeatureStore, sources: ClipSources) -> list[str]:
-        """Draws the validation clips, in whole sources if these are known."""
-        sets, classes = self.task.sets, np.array(self.task.dataset.classes)
-        stored = store.arrays([sets.train], ["tags"]) if not sources.all_single else {}
-        tags = {name: classes[arrays["tags"] > 0].tolist() for name, arrays in stored.items()}
-        where, seed = f"{self.task.feature_dir}, {sets.train}", self.task.seed
-        return clip_groups.hold_out(sources, tags, sets.validation_fraction, seed, where)
-
-    def _unlabelled(
-        self, store: FeatureStore, sources: Mapping[str, ClipSources], validation: Selection
-    ) -> Selection:
-        """Chooses unlabelled clips for training: none whose source has validation clips."""
-        sets = self.task.sets
-        unlabelled = Selection(store, (str(sets.unlabelled),))
-        if not sets.holds_out:
-            return unlabelled
-        mine, labelled = sources[str(sets.unlabelled)], sources[sets.train]
-        validating = {labelled.source(name) for name in validation.recording_names}
-        shared = {name for name in mine.groups if mine.source(name) in validating}
-        if not shared:
-            return unlabelled
-        logger.info(
-            f"{sets.unlabelled}: {len(shared)} clip(s) are left out, of sources whose clips of"
-            f" {sets.train} validate."
-        )
-        return dataclasses.replace(unlabelled, names=frozenset(mine.groups) - shared)
-
     def _pseudo_labelled(
         self, before: FinishedPass, unlabelled: Selection, folder: Path
     ) -> Selection:
@@ -276,7 +230,7 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
     def _train(
         self,
         stage: Stage,
-        train: Selection,
+        train: BatchParts | Selection,
         validation: Selection,
         before: FinishedPass | None,
         store: FeatureStore,
@@ -452,35 +406,6 @@ def stored_sources(store: FeatureStore, subset: str) -> ClipSources:
     """Source recordings of the clips of a subset, as stored with its features."""
     facts = {name: store.facts.get(name, {}).get(GROUP) for name in store.names([subset])}
     return ClipSources(subset, facts)
-
-
-def read_split(
-    path: Path, names: Sequence[str], sources: ClipSources | None = None
-) -> frozenset[str]:
-    """Reads the names of the validation clips.
-
-    Args:
-        path: file of a run.
-        names: all labelled clips.
-        sources: source recordings of the clips; None: unknown.
-
-    Raises:
-        CheckpointError: the file is damaged or has other clips, or only some clips of a source.
-    """
-    held_out = frozenset(read_form(path, dict[str, list[str]]).get("validation", ()))
-    if not held_out or not held_out < set(names):
-        raise CheckpointError(
-            f"{path} does not name some of the {len(names)} clips. Use the features of before, or"
-            " another job id."
-        )
-    divided = clip_groups.split_sources(sources, held_out) if sources is not None else []
-    if divided:
-        raise CheckpointError(
-            f"{path} has some clips of a source in validation and others in training:"
-            f" {len(divided)} source(s), such as {divided[0]!r}. Expected: each source in one of"
-            " the two. Use another job id, which draws again."
-        )
-    return held_out
 
 
 def read_thresholds(path: Path, classes: Sequence[str]) -> np.ndarray:

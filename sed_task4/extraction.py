@@ -22,14 +22,30 @@ from common.io.files import write_text
 from common.simulation.dataset_folder import check_finished
 from sed_task4.clip_groups import GROUP, group_problems
 from sed_task4.config import TaskConfig
-from sed_task4.dataset import Clip, DatasetConfig, find_clips, labels_of, warn_absent_classes
+from sed_task4.dataset import (
+    SOFT_COLUMNS,
+    Clip,
+    DatasetConfig,
+    certain_events,
+    find_clips,
+    labels_of,
+    warn_absent_classes,
+)
 from sed_task4.features import (
     FeatureConfig,
     compute_features,
     level_statistics_array,
     prepare_audio,
 )
-from sed_task4.labels import event_array, frame_activity, held, multi_hot
+from sed_task4.labels import (
+    class_mask,
+    event_array,
+    frame_activity,
+    held,
+    multi_hot,
+    soft_activity,
+)
+from sed_task4.layouts import has_soft_labels
 
 logger = logging.getLogger(__name__)
 
@@ -82,18 +98,27 @@ def clip_labels(
         inside: frames that lie in the recording; the others are padding.
 
     Returns:
-        `activity` int8 (T, K), -1 in padding and without strong labels; `tags` int8 (K,), those of
-        the events if there are no weak ones, -1 without any; `events` float64 (n, 3), class, onset
-        and offset in seconds; `labelled` uint8, 1 for strong labels.
+        `activity` int8 (T, K), or float32 in layouts with soft labels, -1 in padding, without
+        labels of frames and for classes that nobody listened for; `tags` int8 (K,), those of the
+        events if there are no weak ones, -1 without any; `events` float64 (n, 3), class, onset and
+        offset in seconds, of soft labels those above `CERTAIN`; `labelled` uint8, 1 for labels of
+        frames.
     """
-    n_classes, events = len(dataset.classes), np.zeros((0, 3))
-    activity = np.full((n_frames, n_classes), -1, np.int8)
-    if clip.events is not None:
-        events = event_array(clip.events, dataset.classes)
+    n_classes, certain = len(dataset.classes), certain_events(clip)
+    activity = np.full((n_frames, n_classes), -1, _activity_type(dataset))
+    events, tags = np.zeros((0, 3)), np.full(n_classes, -1, np.int8)
+    if certain is not None:
+        events = event_array(certain, dataset.classes)
         activity[:inside] = held_activity(events, inside, n_classes, features, dataset)
-    tags = np.full(n_classes, -1, np.int8)
+    if clip.events is not None and clip.is_soft:
+        rows = event_array(clip.events, dataset.classes)
+        confidences = clip.events["confidence"].to_numpy()
+        activity[:inside] = held_activity(rows, inside, n_classes, features, dataset, confidences)
     if clip.events is not None or clip.tags is not None:
         tags = multi_hot(labels_of(clip), dataset.classes)
+    if clip.known is not None:
+        unknown = ~class_mask(clip.known, dataset.classes)
+        activity[:, unknown], tags[unknown] = -1, -1
     labelled = np.array(clip.events is not None, np.uint8)
     return {"activity": activity, "tags": tags, "events": events, "labelled": labelled}
 
@@ -104,16 +129,34 @@ def held_activity(
     n_classes: int,
     features: FeatureConfig,
     dataset: DatasetConfig,
+    confidences: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Activity of a clip int8 (T, K), from its events (n, 3) by the settings of the labels."""
+    """Labels of the frames of a clip (T, K), from its events (n, 3) by the settings of the labels.
+
+    Args:
+        events: class, onset and offset in seconds.
+        n_frames: feature frames, T.
+        n_classes: K.
+        features: label rule, and feature frames per label frame.
+        dataset: sample rate.
+        confidences: (n,), for soft labels, float32; None: int8, 0 or 1.
+    """
     pooling, rule = features.label_frames, features.label_rule
     n_labels = -(-n_frames // pooling)
     published = rule in ("dcase2019", "desed")  # which round whole samples and hops
     rate = features.frames_per_s / pooling
     frames = features.label_grid(dataset.sample_rate_hz) if published else rate
-    rounding = features.offset_rounding
-    activity = frame_activity(events, n_labels, frames, n_classes, rule, rounding)
+    if confidences is not None:
+        activity = soft_activity(events, confidences, n_labels, frames, n_classes, rule)
+    else:
+        rounding = features.offset_rounding
+        activity = frame_activity(events, n_labels, frames, n_classes, rule, rounding)
     return held(activity, pooling, n_frames)
+
+
+def _activity_type(dataset: DatasetConfig) -> str:
+    """Stored type of labels of frames: whole numbers, or floats where a subset has soft labels."""
+    return "float32" if has_soft_labels(dataset.layout) else "int8"
 
 
 class ClipStore(FamilyStore):
@@ -201,7 +244,7 @@ def example_schema(dataset: DatasetConfig, features: FeatureConfig) -> ExampleSc
     return ExampleSchema(
         {
             **input_specs(frontend, features.dtype, shape),
-            "activity": ArraySpec("int8", (None, n_classes)),
+            "activity": ArraySpec(_activity_type(dataset), (None, n_classes)),
             "tags": ArraySpec("int8", (n_classes,)),
             "events": ArraySpec("float64", (None, 3)),
             "labelled": ArraySpec("uint8", ()),
@@ -239,9 +282,10 @@ def _item(clip: Clip) -> Item:
     """Item of a clip; the checksum of its labels, which have no file, changes with them."""
     rows: list[list[Any]] = []
     if clip.events is not None:
-        columns = (clip.events[name].tolist() for name in ("onset", "offset", "event_label"))
+        columns = (clip.events[name].tolist() for name in SOFT_COLUMNS[1:] if name in clip.events)
         rows = [list(row) for row in zip(*columns, strict=True)]
-    known = repr((clip.tags, clip.events is not None, rows))
+    facts_of_labels = (clip.tags, clip.events is not None, rows)
+    known = repr(facts_of_labels if clip.known is None else (*facts_of_labels, clip.known))
     labels = f"labels {zlib.crc32(known.encode()):08x}"
     facts = {GROUP: clip.group} if clip.group is not None else {}
     return Item(clip.name, clip.subset, (clip.audio_path,), clip, labels, facts=facts)

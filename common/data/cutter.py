@@ -60,6 +60,7 @@ class SequenceCutter:
         self.context_frames = sequence_format.context_frames
         self._targets, self._stride = sequence_format.targets, sequence_format.target_stride
         self._padding, self.event_targets = sequence_format.padding, sequence_format.event_targets
+        self._unknown = frozenset(sequence_format.unknown)
         stored = {name for own in self._targets.values() for name in own}
         self.labels = sorted(stored if self.event_targets else stored | {ACTIVITY})
         missing = sorted({self.input_name, *self.labels} - set(schema.arrays))
@@ -150,6 +151,7 @@ class SequenceCutter:
             return {output: batch[output] for output in self.event_targets.shapes}
         labels = {name: tf.cast(batch[name], tf.float32) for name in self.labels}
         labels[ACTIVITY] = tf.where(batch[INSIDE][..., None], labels[ACTIVITY], -1.0)
+        labels |= {name: -tf.ones_like(labels[name]) for name in self._unknown & labels.keys()}
         middle = slice(self._stride // 2, None, self._stride)
         targets = {}
         for output, names in self._targets.items():

@@ -15,12 +15,17 @@ is made, so that no more than a few batches are in memory, and the checksums of 
 compared during the first pass. Processes that train together list the same joint batches; each
 reads only its rows of them, and compares its share of the checksums: no sequence is read twice and
 none is left out, however many shards there are. With `cache`, however, each holds all features.
+
+Batches may consist of parts (weakly labelled, unlabelled, strongly labelled): each part is a stream
+of its own, with passes, seed and checksums of its own, and gives a fixed number of rows. An epoch
+is a pass over one of them; the others go on where they were.
 """
 
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -30,12 +35,20 @@ from common.data.augmentation import Augmentation, BatchFinisher, Mixer, add_aud
 from common.data.cutter import INSIDE, SequenceCutter
 from common.data.made_targets import MadeTargets, Pairs, made_for_recording
 from common.data.passes import Batching, BufferedPasses, Passes, shuffled_passes, with_checksums
-from common.data.selection import Selection
-from common.data.sequences import ACTIVITY, EVENTS, FEATURES, LABELLED, SequenceFormat
+from common.data.selection import BatchPart, BatchParts, Selection
+from common.data.sequences import (
+    ACTIVITY,
+    EVENTS,
+    FEATURES,
+    LABELLED,
+    SequenceFormat,
+    batches_per_pass,
+    sequences_per_pass,
+)
 from common.data.shard_index import FrameReader, Records
 from common.data.shard_source import MISMATCH, NO_FRAMES, ShardSource, Tensors, mismatch, streamed
 from common.data.tfrecord import damaged_shard, find_damaged, tf
-from common.errors import DataError
+from common.errors import ConfigError, DataError
 from common.features.frontend import AUDIO
 from common.runtime.multi_host import SINGLE, World
 from common.settings.augmentation import MixingSettings
@@ -116,6 +129,132 @@ def train_stream(
     batches = passes.flat_map(partial(_numbered, one_pass, world, mixer))
     batches = batches.map(batch, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.with_options(_options()).prefetch(_PREFETCHED)
+
+
+def parts_stream(
+    parts: BatchParts,
+    sequence_format: SequenceFormat,
+    pipeline: PipelineConfig,
+    *,
+    seed: int,
+    first_batch: int = 0,
+    augmentation: Augmentation | None = None,
+    world: World = SINGLE,
+    n_devices: int = 1,
+) -> tf.data.Dataset:
+    """Streams endless batches of parts, each part shuffled on its own.
+
+    The batches of one part are those of `train_stream`. Mixtures and other augmentation stay within
+    a part. The batch size in `pipeline` does not count; `last_batch` keep fills, as parts have a
+    fixed number of rows.
+
+    Args:
+        parts: recordings and rows of each part.
+        sequence_format: the input and the targets of the model.
+        pipeline: sizes of sequences, and the order.
+        seed: decides on all random choices.
+        first_batch: number of batches before the first one: those that a resumed job has trained.
+        augmentation: random changes; None: none.
+        world: rank among processes that train together; each gets its rows of every part.
+        n_devices: devices, in all processes, that share a batch by consecutive rows: each gets its
+            share of every part, in the order of the parts.
+
+    Returns:
+        Endless dataset as of `train_stream`, its rows ordered by part (on each device), with
+        `parts.number_output` among the targets if it is set.
+
+    Raises:
+        ConfigError: rows of a part that the devices cannot share evenly.
+        DataError: a part with fewer sequences than rows, and see `train_stream`.
+        ValueError: see `train_stream`.
+    """
+    odd = [part for part in parts.parts if part.batch_size % n_devices]
+    if odd:
+        raise ConfigError(
+            f"{n_devices} devices share every part of a batch evenly. Expected: a `batch_size` of"
+            f" each part divisible by {n_devices}. Received: {odd[0].name} with"
+            f" {odd[0].batch_size}."
+        )
+    streams = []
+    for number, part in enumerate(parts.parts):
+        own = _own_pipeline(parts, part, pipeline)
+        n_batches = _batches_of(part, own, alone=len(parts.parts) == 1)
+        stream = train_stream(
+            part.selection,
+            replace(sequence_format, unknown=(*sequence_format.unknown, *part.unknown)),
+            own,
+            seed=_part_seed(seed, number),
+            first_pass=first_batch // n_batches,
+            augmentation=augmentation,
+            world=world,
+        )
+        streams.append(stream.skip(first_batch % n_batches))
+    if len(streams) == 1 and parts.number_output is None:
+        return streams[0]
+
+    def join(*batches: tuple[tf.Tensor, Tensors]) -> tuple[tf.Tensor, Tensors]:
+        n_local = max(1, n_devices // world.size)
+        features = _joined_rows([features for features, _ in batches], n_local)
+        each = [targets for _, targets in batches]
+        targets = {name: _joined_rows([one[name] for one in each], n_local) for name in each[0]}
+        if parts.number_output is not None:
+            rows = enumerate(features for features, _ in batches)
+            numbers = [tf.fill(tf.shape(own)[:1], number) for number, own in rows]
+            targets[parts.number_output] = _joined_rows(numbers, n_local)
+        return features, targets
+
+    joined = tf.data.Dataset.zip(tuple(streams)).map(join)
+    return joined.with_options(_options()).prefetch(_PREFETCHED)
+
+
+def batches_per_epoch(parts: BatchParts, pipeline: PipelineConfig) -> int:
+    """Batches of `parts_stream` in one pass over the part that the epochs follow.
+
+    Raises:
+        DataError: a part has fewer sequences than rows in a batch.
+    """
+    alone = len(parts.parts) == 1
+    counts = {
+        part.name: _batches_of(part, _own_pipeline(parts, part, pipeline), alone)
+        for part in parts.parts
+    }
+    return min(counts.values()) if parts.epoch_part is None else counts[parts.epoch_part]
+
+
+def _own_pipeline(parts: BatchParts, part: BatchPart, pipeline: PipelineConfig) -> PipelineConfig:
+    """Settings of the stream of a part; the number of its rows is fixed if there are others."""
+    last = pipeline.last_batch
+    last = "fill" if last == "keep" and len(parts.parts) > 1 else last
+    return pipeline.model_copy(update={"batch_size": part.batch_size, "last_batch": last})
+
+
+def _batches_of(part: BatchPart, pipeline: PipelineConfig, alone: bool) -> int:
+    """Batches of a pass over a part; refuses parts that do not even fill their rows of one."""
+    frames = part.selection.frames
+    n_sequences = sequences_per_pass(frames, pipeline)
+    if not alone and n_sequences < part.batch_size:
+        raise DataError(
+            f"Too few recordings in the part {part.name!r} of the batches. Expected: at least"
+            f" {part.batch_size} sequences of {pipeline.sequence_frames} frames, its rows in a"
+            f" batch. Received: {n_sequences}, from {len(frames)} recordings. Set a smaller"
+            " `batch_size` of that part, or add recordings."
+        )
+    return batches_per_pass(frames, pipeline)
+
+
+def _part_seed(seed: int, number: int) -> int:
+    """Seed of a part: the first one has that of the stream."""
+    return seed if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+
+
+def _joined_rows(arrays: Sequence[tf.Tensor], n_devices: int) -> tf.Tensor:
+    """Joins the rows (B_i, ...) of parts, so that consecutive shares hold rows of each part."""
+    if n_devices == 1:
+        return tf.concat(arrays, axis=0)
+    split = [tf.reshape(each, [n_devices, -1, *each.shape[1:]]) for each in arrays]
+    joined = tf.concat(split, axis=1)  # (devices, B / devices, ...)
+    n_rows = sum(each.shape[0] for each in arrays)
+    return tf.reshape(joined, [n_rows, *joined.shape[2:]])
 
 
 def _mixer(mixing: MixingSettings, cutter: SequenceCutter, seed: int, world: World) -> Mixer | None:

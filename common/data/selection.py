@@ -1,4 +1,4 @@
-"""Selection of recordings in a store, for training or evaluation."""
+"""Selection of recordings in a store, for training or evaluation, and parts of batches."""
 
 import dataclasses
 from collections.abc import Collection, Iterator, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 
 from common.data.feature_store import FeatureStore, ShardEntry
 from common.data.tfrecord import ExampleSchema
-from common.errors import DataError
+from common.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
@@ -115,3 +115,91 @@ class Selection:
         for entry in self.store.selected(self.groups):
             if not entry.names or any(map(self.wants, entry.names)):
                 yield entry
+
+
+@dataclass(frozen=True)
+class BatchPart:
+    """Part of each training batch: rows of its own recordings.
+
+    Attributes:
+        name: of the part, for errors.
+        selection: its recordings.
+        batch_size: its rows in each batch, at least 1.
+        unknown: label arrays that count as unknown in this part, -1 in the targets.
+    """
+
+    name: str
+    selection: Selection
+    batch_size: int
+    unknown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BatchParts:
+    """Parts that training batches consist of, in this order.
+
+    Attributes:
+        parts: at least one, of different names.
+        epoch_part: name of the part whose passes are the epochs; None: the part with the fewest
+            batches, as published for DCASE task 4.
+        number_output: name of a further target, int32 (B,), the number of the part that each row
+            belongs to, from 0 on; None: none.
+
+    Raises:
+        ConfigError: no parts, two of one name, an empty one, or an unknown `epoch_part`.
+    """
+
+    parts: tuple[BatchPart, ...]
+    epoch_part: str | None = None
+    number_output: str | None = None
+
+    def __post_init__(self) -> None:
+        names = [part.name for part in self.parts]
+        if not names or len(set(names)) < len(names):
+            raise ConfigError(
+                f"Parts of batches have different names, at least one. Received: {names}."
+            )
+        if self.epoch_part not in (None, *names):
+            raise ConfigError(
+                f"`epoch_part` names a part of the batches. Expected: one of {', '.join(names)}."
+                f" Received: {self.epoch_part!r}."
+            )
+        empty = [part.name for part in self.parts if part.batch_size < 1]
+        if empty:
+            raise ConfigError(f"Parts have 1 or more rows in each batch. Received 0: {empty}.")
+
+    @classmethod
+    def of(cls, selection: Selection, batch_size: int) -> "BatchParts":
+        """Batches of only one part."""
+        return cls((BatchPart("train", selection, batch_size),))
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of a batch."""
+        return sum(part.batch_size for part in self.parts)
+
+    @property
+    def recording_names(self) -> list[str]:
+        """Names of the recordings of all parts, deduplicated."""
+        return list(
+            dict.fromkeys(name for part in self.parts for name in part.selection.recording_names)
+        )
+
+    @property
+    def recordings(self) -> Selection:
+        """Recordings of all parts of one store as one selection, e.g. to score some of them.
+
+        Raises:
+            ValueError: the parts are of several stores, or some have label shards.
+        """
+        first, *others = (part.selection for part in self.parts)
+        if not others:
+            return first
+        if any(each.store is not first.store or each.label_shards for each in (first, *others)):
+            raise ValueError("Parts of several stores, or with label shards, cannot be joined.")
+        chosen = [first, *others]
+        groups = None
+        if not any(each.groups is None for each in chosen):
+            groups = tuple(dict.fromkeys(group for each in chosen for group in each.groups or ()))
+        names = frozenset(name for each in chosen for name in each.recording_names)
+        return Selection(first.store, groups, names)

@@ -59,9 +59,11 @@ class SequenceFormat:
         context_frames: pieces of audio that a sequence needs beyond its frames, see
             `common.features.frontend`.
         event_targets: makes the targets from the events, in place of `targets`.
+        unknown: arrays whose labels count as unknown: -1 in the targets; others are ignored.
 
     Raises:
-        ValueError: padding is combined with interleaved channels.
+        ValueError: padding is combined with interleaved channels, or unknown arrays with targets
+            that are made of events.
     """
 
     targets: Mapping[str, Sequence[str]]
@@ -70,8 +72,11 @@ class SequenceFormat:
     padding: np.ndarray | None = None
     context_frames: int = 0
     event_targets: EventTargets | None = None
+    unknown: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.unknown and self.event_targets is not None:
+            raise ValueError("`unknown` arrays and targets made of events cannot be combined.")
         if self.padding is not None and self.interleaved_channels:
             raise ValueError("`padding` and `interleaved_channels` cannot be combined.")
 
@@ -87,9 +92,7 @@ def batches_per_pass(frames: Sequence[int] | np.ndarray, pipeline: PipelineConfi
         DataError: no recordings; or they do not fill one batch, and the last one is dropped.
     """
     length, batch_size = pipeline.sequence_frames, pipeline.batch_size
-    n_sequences = sum(
-        max(1, sequences_fitting(count, length, pipeline.sequence_hop_frames)) for count in frames
-    )
+    n_sequences = sequences_per_pass(frames, pipeline)
     if n_sequences and pipeline.last_batch != "drop":
         return -(-n_sequences // batch_size)
     if n_sequences < batch_size:
@@ -100,6 +103,12 @@ def batches_per_pass(frames: Sequence[int] | np.ndarray, pipeline: PipelineConfi
             " `pipeline.last_batch: keep`, or add recordings."
         )
     return n_sequences // batch_size
+
+
+def sequences_per_pass(frames: Sequence[int] | np.ndarray, pipeline: PipelineConfig) -> int:
+    """Sequences of recordings of `frames` frames in one pass; a shorter one is padded."""
+    length, hop = pipeline.sequence_frames, pipeline.sequence_hop_frames
+    return int(sum(max(1, sequences_fitting(count, length, hop)) for count in frames))
 
 
 def sequences_fitting(frames: Any, sequence_frames: int, hop_frames: int | None) -> Any:

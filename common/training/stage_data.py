@@ -2,16 +2,16 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from common.data.augmentation import Augmentation
-from common.data.pipeline import evaluation_stream, train_stream
-from common.data.selection import Selection
-from common.data.sequences import SequenceFormat, batches_per_pass
+from common.data.pipeline import batches_per_epoch, evaluation_stream, parts_stream
+from common.data.selection import BatchParts, Selection
+from common.data.sequences import SequenceFormat
 from common.features.frontend import Frontend, context_frames
 from common.runtime.distribution import n_sharing
 from common.runtime.multi_host import world
@@ -52,7 +52,7 @@ class ModelInput:
 
 def stage_data(
     stage: Stage,
-    train: Selection,
+    train: Selection | BatchParts,
     validation: Selection,
     statistics: tuple[np.ndarray, np.ndarray],
     pipeline: PipelineConfig,
@@ -64,7 +64,8 @@ def stage_data(
 
     Args:
         stage: its targets.
-        train: recordings to train on.
+        train: recordings to train on, or the parts that batches consist of, whose numbers of rows
+            take the place of the batch size.
         validation: recordings whose scores decide.
         statistics: mean and standard deviation of the features, (F, C) each.
         pipeline: sizes of sequences, batches and buffers.
@@ -73,30 +74,32 @@ def stage_data(
         inputs: form of the features; None: as they are stored.
 
     Raises:
-        DataError: a group is missing, or the recordings do not fill one batch.
+        DataError: a group is missing, or the recordings do not fill one batch, or a part its rows.
     """
     mean, std = statistics
     training, inputs = training or TrainingConfig(), inputs or ModelInput()
     sequence_format = inputs.sequence_format(stage, mean if pipeline.padding == "mean" else None)
-    n_batches = batches_per_pass(train.frames, pipeline)
+    parts = train if isinstance(train, BatchParts) else BatchParts.of(train, pipeline.batch_size)
+    parts = replace(parts, number_output=stage.part_target)
+    n_batches = batches_per_epoch(parts, pipeline)
 
     def batches(trained: int) -> Any:
-        stream = train_stream(
-            train,
+        return parts_stream(
+            parts,
             sequence_format,
             _shared(pipeline),  # inside: the devices are those of the training
             seed=seed,
-            first_pass=trained // n_batches,
+            first_batch=trained,
             augmentation=inputs.augmentation,
             world=world(),
+            n_devices=n_sharing(),
         )
-        return stream.skip(trained % n_batches)
 
     def drawn(draw: int) -> dict[str, Any]:
         own_seed = seed if draw == 0 else (seed, draw)
         scored = {"val": validation.sample(training.validation_recordings, own_seed)}
         if training.training_recordings != 0:
-            scored["train"] = train.sample(training.training_recordings, own_seed)
+            scored["train"] = parts.recordings.sample(training.training_recordings, own_seed)
         stream = partial(evaluation_stream, sequence_format=sequence_format, pipeline=pipeline)
         return {prefix: stream(selection) for prefix, selection in scored.items()}
 

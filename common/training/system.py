@@ -42,6 +42,8 @@ class Stage:
             start with fresh weights.
         outputs_used: outputs that are scored from this stage's model; empty: all.
         event_targets: makes the targets from events, in place of `targets`.
+        part_target: name of a further target, int32 (B,): number of the part of the batch that each
+            row belongs to, from 0 on, for losses of some parts; None: none.
         part_of: name of the system that the stage belongs to, where a run trains and compares
             several; stages of one system are scored together.
     """
@@ -58,6 +60,7 @@ class Stage:
     keeps: Callable[[str], bool] = any_layer
     outputs_used: tuple[str, ...] = ()
     event_targets: EventTargets | None = None
+    part_target: str | None = None
     part_of: str = ""
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from common.errors import DataError
 from common.simulation.random_streams import random_stream
 from sed_task4 import dataset as data
-from sed_task4.dataset import DatasetConfig, Layout
+from sed_task4.dataset import DatasetConfig
+from sed_task4.layouts import LAYOUTS, SUFFIXES, Layout
 from sed_task4.simulation.settings import SceneSettings
 
 GENERATOR_NAME = "task4"
@@ -80,7 +81,29 @@ OTHER_SOUNDS: Mapping[str, ClassSound] = {
     "page": ClassSound("turn_page", Durations(0.7, 0.8, 1.0), "each"),
     "phone": ClassSound("phone", Durations(1.8, 2.4, 6.0), "same"),
 }
-ALL_SOUNDS: Mapping[str, ClassSound] = {**CLASS_SOUNDS, **OTHER_SOUNDS}
+_STEADY, _SHORT = Durations(2.0, 5.0, 9.0), Durations(0.3, 0.8, 2.5)
+# Sounds of the classes of MAESTRO Real; durations are not those of its annotations.
+MAESTRO_SOUNDS: Mapping[str, ClassSound] = {
+    "cutlery and dishes": ClassSound("dishes", _SHORT, "each"),
+    "furniture dragging": ClassSound("drawer", _SHORT, "each"),
+    "people talking": ClassSound("phrase", _STEADY, "running"),
+    "children voices": ClassSound("high_speech", _STEADY, "running"),
+    "coffee machine": ClassSound("blend", _STEADY, "running"),
+    "footsteps": ClassSound("walk", _STEADY, "running"),
+    "large_vehicle": ClassSound("engine", _STEADY, "same"),
+    "car": ClassSound("engine", _STEADY, "each"),
+    "brakes_squeaking": ClassSound("violin", _SHORT, "each"),
+    "cash register beeping": ClassSound("phone", _SHORT, "same"),
+    "announcement": ClassSound("low_speech", _STEADY, "running"),
+    "shopping cart": ClassSound("drop_keys", _SHORT, "each"),
+    "metro leaving": ClassSound("vacuum", _STEADY, "running"),
+    "metro approaching": ClassSound("vacuum", _STEADY, "running"),
+    "door opens/closes": ClassSound("slam_door", _SHORT, "each"),
+    "wind_blowing": ClassSound("run_water", _STEADY, "running"),
+    "birds_singing": ClassSound("flute", _SHORT, "each"),
+}
+EVENT_SOUNDS: Mapping[str, ClassSound] = {**CLASS_SOUNDS, **MAESTRO_SOUNDS}
+ALL_SOUNDS: Mapping[str, ClassSound] = {**EVENT_SOUNDS, **OTHER_SOUNDS}
 
 
 @dataclass(frozen=True)
@@ -135,16 +158,25 @@ DOMAINS: Mapping[str, Domain] = {
     ),
     "synthetic": Domain((0.33, 0.48, 0.17, 0.02), *_SYNTHETIC, real=False, decimals=None),
     "other": Domain((0.6, 0.4), {}),
+    "maestro": Domain((0.2, 0.4, 0.3, 0.1), {}, empty_every=EMPTY_EVERY),
 }
 
 
 @dataclass(frozen=True)
 class SubsetPlan:
-    """Kind of clips of a subset, its set of own recordings and the number of its first clip."""
+    """Kind of clips of a subset, its set of own recordings and the number of its first clip.
+
+    Attributes:
+        domain: a key of `DOMAINS`.
+        set_number: a key of `SETS`.
+        first_number: number in the name of the first clip, or recording.
+        hop_s: between the windows of recordings; None: the subset has clips.
+    """
 
     domain: str
     set_number: int
     first_number: int
+    hop_s: float | None = None
 
 
 SUBSETS: Mapping[str, SubsetPlan] = {
@@ -157,6 +189,12 @@ SUBSETS: Mapping[str, SubsetPlan] = {
     "eval_dcase2018": SubsetPlan("validation", 1, 3_000_001),
     "test": SubsetPlan("validation", 1, 3_000_001),
     "eval": SubsetPlan("validation", 2, 4_000_001),
+    "synthetic20": SubsetPlan("synthetic", 0, 0),
+    "synthetic21_train": SubsetPlan("synthetic", 0, 0),
+    "synthetic21_validation": SubsetPlan("synthetic", 1, 0),
+    "audioset_strong": SubsetPlan("validation", 0, 5_000_001),
+    "maestro_real_train": SubsetPlan("maestro", 0, 0, hop_s=1.0),
+    "maestro_real_validation": SubsetPlan("maestro", 1, 50, hop_s=5.0),
 }
 PARTS_OF_VALIDATION = ("test_dcase2018", "eval_dcase2018")  # lists of some of its clips
 
@@ -214,7 +252,8 @@ class ClipPlan:
 def name_clips(subset: str, n: int) -> list[Slot]:
     """Names the clips of a subset: 1.wav if synthetic, else Ysim0000001_30.000_40.000.wav."""
     first = SUBSETS[subset].first_number
-    pattern = "{}.wav" if subset == "synthetic" else "Ysim{:07d}_30.000_40.000.wav"
+    is_synthetic = SUBSETS[subset].domain == "synthetic"
+    pattern = "{}.wav" if is_synthetic else "Ysim{:07d}_30.000_40.000.wav"
     return [Slot(subset, pattern.format(first + index), index) for index in range(n)]
 
 
@@ -357,7 +396,7 @@ def plan_annotations(folder: Path, dataset: DatasetConfig) -> list[ClipPlan]:
     plans: dict[tuple[str, str], ClipPlan] = {}
     for subset, path in files.items():
         events, names = data.read_strong(path, dataset)
-        audio = data.LAYOUTS[dataset.layout][subset].audio
+        audio = LAYOUTS[dataset.layout][subset].audio
         events = data.cut_events(events, dataset.clip_s, str(path))
         for name, table in data.events_by_name(events, names).items():
             rows = zip(table["event_label"], table["onset"], table["offset"], strict=True)
@@ -380,11 +419,15 @@ def given_metadata(folder: Path, layout: Layout) -> dict[str, str]:
 
 def _annotation_files(folder: Path, layout: Layout) -> dict[str, Path]:
     """Maps subsets to metadata files; the suffix of the layout precedes the other one."""
-    places = data.LAYOUTS[layout].items()
-    strong = {Path(each.metadata).name: name for name, each in places if each.kind == "strong"}
-    default = "validation" if layout == "dcase2019" else "test"
+    places = LAYOUTS[layout].items()
+    strong = {  # soundscapes.tsv is the file of several subsets: their own names stand for it
+        name if each.prefix else Path(each.metadata).name: name
+        for name, each in places
+        if each.kind == "strong"
+    }
+    default = "test" if layout == "dcase2018" else "validation"
     by_stem: dict[str, Path] = {}
-    for suffix in data.SUFFIXES[layout][::-1]:
+    for suffix in SUFFIXES[layout][::-1]:
         by_stem |= {path.stem: path for path in sorted(folder.glob(f"*{suffix}"))}
     if not by_stem:
         raise DataError(

@@ -21,10 +21,11 @@ from common.simulation.scenes import fit_duration
 from common.simulation.sound_bank import SoundBank
 from common.simulation.sounds.synthesis import fade_edges, rms
 from common.simulation.source_selection import SoundSelection
-from sed_task4.dataset import Layout, subset_place
+from sed_task4.layouts import Layout, subset_place
 from sed_task4.simulation import plans as planning
 from sed_task4.simulation.plans import ClipPlan, PlannedEvent
 from sed_task4.simulation.settings import SceneSettings
+from sed_task4.simulation.windows import Window, is_windowed, length_s, windows_of
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def select_sounds(
 ) -> list[SoundSelection]:
     """Selects the sounds of each class and set; see `common.simulation.source_selection`."""
     select = source_selection.select_sounds
-    return select(classes, set_numbers, planning.SETS, planning.CLASS_SOUNDS, settings, folder)
+    return select(classes, set_numbers, planning.SETS, planning.EVENT_SOUNDS, settings, folder)
 
 
 def build_bank(
@@ -163,14 +164,14 @@ def audio_path(root: Path, layout: Layout, subset: str, name: str) -> Path:
 
 
 def render_clip(plan: ClipPlan, context: RenderContext) -> np.ndarray:
-    """Renders one clip.
+    """Renders one clip, or a recording of windows.
 
     Returns:
         float32 (samples,).
     """
     settings = context.settings
     rate_hz = settings.sample_rate_hz
-    track = np.zeros(round(settings.clip_s * rate_hz), np.float32)
+    track = np.zeros(round(length_s(plan.subset, settings.clip_s) * rate_hz), np.float32)
     lowest_db, highest_db = settings.real_snr_db if plan.domain.real else settings.synthetic_snr_db
     levels = _stream(plan, settings, "levels")
     for class_name in sorted({event.class_name for event in plan.events}):
@@ -262,13 +263,23 @@ def _scaled(x: np.ndarray, peak: float) -> np.ndarray:
 
 
 def write_clip(plan: ClipPlan, context: RenderContext) -> float:
-    """Renders a clip and writes it as 16-bit mono WAV, full scale 32768.
+    """Renders a clip, or a recording of windows, and writes it as 16-bit mono WAV.
 
     Returns:
         Duration in seconds.
     """
     rate_hz = context.settings.sample_rate_hz
     x = render_clip(plan, context)
-    samples = np.rint(x * np.float32(32768)).astype(np.int16)
-    write_wav(audio_path(context.root, context.layout, plan.subset, plan.name), samples, rate_hz)
+    samples = np.rint(x * np.float32(32768)).astype(np.int16)  # full scale is 32768
+    for window in files_of(plan, context.settings.clip_s):
+        part = samples[round(window.start_s * rate_hz) : round(window.end_s * rate_hz)]
+        path = audio_path(context.root, context.layout, plan.subset, window.name)
+        write_wav(path, part, rate_hz)
     return len(samples) / rate_hz
+
+
+def files_of(plan: ClipPlan, clip_s: float) -> list[Window]:
+    """Files of a clip, which is one, or of a recording of windows."""
+    if is_windowed(plan.subset):
+        return windows_of(plan.subset, plan.name, clip_s)
+    return [Window(plan.name, 0.0, clip_s)]

@@ -1,6 +1,6 @@
 """Settings of simulated clips: their section of params.yaml and the presets."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,16 +25,37 @@ _REAL = ("weak", "unlabel_in_domain", "unlabel_out_of_domain")
 _SUBSETS = (*_REAL, "synthetic", "validation", "test", "eval")
 
 
-def _clips(*numbers: int) -> dict[str, int]:
-    return dict(zip(_SUBSETS, numbers, strict=True))
+# Subsets of 2020 on; numbers of windows are rounded up to whole recordings.
+_LATER = (
+    "synthetic20",
+    "synthetic21_train",
+    "synthetic21_validation",
+    "audioset_strong",
+    "maestro_real_train",
+    "maestro_real_validation",
+)
+
+
+def _clips(numbers: tuple[int, ...], later: tuple[int, ...]) -> dict[str, int]:
+    return dict(zip((*_SUBSETS, *_LATER), (*numbers, *later), strict=True))
 
 
 PRESETS = {
-    "fixture": Preset(_clips(6, 4, 2, 6, 6, 6, 4), loops_per_set=1),
-    "demo": Preset(_clips(400, 400, 100, 200, 150, 150, 100)),
-    "gpu": Preset(_clips(1578, 4000, 1000, 2045, 1168, 288, 692)),
-    "full": Preset(_clips(1578, 14412, 4000, 2045, 1168, 288, 880)),
+    "fixture": Preset(_clips((6, 4, 2, 6, 6, 6, 4), (6, 6, 4, 4, 12, 4)), loops_per_set=1),
+    "demo": Preset(_clips((400, 400, 100, 200, 150, 150, 100), (200, 200, 60, 100, 300, 60))),
+    "gpu": Preset(
+        _clips((1578, 4000, 1000, 2045, 1168, 288, 692), (2584, 4000, 1000, 3470, 4000, 800))
+    ),
+    "full": Preset(
+        _clips((1578, 14412, 4000, 2045, 1168, 288, 880), (2584, 10000, 2500, 3470, 7000, 1000))
+    ),
 }
+
+
+def subsets_of_settings(layout_subsets: Iterable[str]) -> set[str]:
+    """Subsets whose numbers of clips decide a dataset: all of 2018 and 2019, or the layout's."""
+    own = set(layout_subsets)
+    return own if own & set(_LATER) else set(_SUBSETS)
 
 
 class SimulationConfig(Section):

@@ -1,6 +1,7 @@
-"""Simulated clips in the layouts of DCASE task 4, 2018 and 2019.
+"""Simulated clips in the layouts of DCASE task 4.
 
-Subsets are weakly labelled, unlabelled, synthetic and strongly labelled. A clip depends only on the
+Subsets are weakly labelled, unlabelled, synthetic and strongly labelled, or windows with soft
+labels. A clip depends only on the
 seed, the settings and its own name: not on the number of processes, other subsets or the order.
 """
 
@@ -18,15 +19,28 @@ from common.simulation.own_recordings import background_digest, source_digest
 from common.simulation.simulator import SimulationReport, Simulator
 from common.simulation.sound_bank import SoundBank
 from common.simulation.source_selection import SoundSelection, count_sources
-from sed_task4.dataset import LAYOUTS, SUFFIXES, DatasetConfig, subset_place
+from sed_task4.dataset import DatasetConfig
+from sed_task4.layouts import LAYOUTS, SUFFIXES, Layout, subset_place
 from sed_task4.simulation import plans as planning
 from sed_task4.simulation import rendering
 from sed_task4.simulation.plans import SETS, SUBSETS, TEST_EVERY, ClipPlan
-from sed_task4.simulation.settings import SceneSettings, SimulationConfig, scene_settings
+from sed_task4.simulation.settings import (
+    SceneSettings,
+    SimulationConfig,
+    scene_settings,
+    subsets_of_settings,
+)
+from sed_task4.simulation.windows import format_soft, is_windowed, name_recordings, plan_recording
 
 logger = logging.getLogger(__name__)
 
-DATASET_NAMES = {"dcase2019": "DCASE 2019 task 4 (DESED)", "dcase2018": "DCASE 2018 task 4"}
+DATASET_NAMES: Mapping[Layout, str] = {
+    "dcase2019": "DCASE 2019 task 4 (DESED)",
+    "dcase2018": "DCASE 2018 task 4",
+    "desed2020": "DCASE 2020 task 4 (DESED)",
+    "desed2021": "DCASE task 4 of 2021 to 2023 (DESED)",
+    "desed2024": "DCASE 2024 task 4 (DESED and MAESTRO Real)",
+}
 FORMATS: Mapping[str, Callable[[Iterable[ClipPlan]], str]] = {
     "weak": planning.format_weak,
     "strong": planning.format_strong,
@@ -77,8 +91,12 @@ class Task4Simulator(Simulator[ClipPlan, SoundBank | None]):
         suffixes = SUFFIXES[self.dataset.layout] if self.annotations else ()
         folder = self.annotations or self.root
         given = sorted(path for suffix in suffixes for path in folder.glob(f"*{suffix}"))
+        settings = asdict(self.settings)
+        kept = subsets_of_settings(LAYOUTS[self.dataset.layout])
+        numbers = settings["clips_per_subset"].items()
+        settings["clips_per_subset"] = {name: n for name, n in numbers if name in kept}
         return {
-            **asdict(self.settings),
+            **settings,
             "layout": self.dataset.layout,
             "classes": self.dataset.classes,
             "own_recordings": source_digest(self.simulation.source_dir, self.dataset.classes),
@@ -104,15 +122,29 @@ class Task4Simulator(Simulator[ClipPlan, SoundBank | None]):
         plans: list[ClipPlan] = []
         for subset in subsets:
             own_s = self._own_durations_s(bank, SUBSETS[subset].set_number)
-            slots = planning.name_clips(subset, settings.clips_per_subset[subset])
-            classes = self.dataset.classes
-            plans += [planning.plan_clip(slot, settings, classes, own_s) for slot in slots]
+            plans += self._plans_of(subset, own_s)
         if not plans:
             raise ConfigError(
                 f"No clip to simulate. Expected: clips in one of the subsets {', '.join(subsets)}."
                 f" Received: `simulation.clips_per_subset: {settings.clips_per_subset}`."
             )
         return plans, bank
+
+    def _plans_of(self, subset: str, own_s: Mapping[str, Sequence[float]]) -> list[ClipPlan]:
+        """Plans the clips of a subset, or the recordings of its windows, with its own classes."""
+        settings, n_clips = self.settings, self.settings.clips_per_subset[subset]
+        known = subset_place(self.dataset.layout, subset).classes or self.dataset.classes
+        classes = [name for name in self.dataset.classes if name in known]
+        if not classes:
+            raise ConfigError(
+                f"No class of {subset} can be simulated. Expected: some of {', '.join(known)} in"
+                f" `dataset.classes`. Received: {', '.join(self.dataset.classes)}."
+            )
+        if is_windowed(subset):
+            slots = name_recordings(subset, n_clips, settings.clip_s)
+            return [plan_recording(slot, settings, classes, own_s) for slot in slots]
+        slots = planning.name_clips(subset, n_clips)
+        return [planning.plan_clip(slot, settings, classes, own_s) for slot in slots]
 
     def _whole_subsets(self) -> list[str]:
         """Lists the subsets to write; the lists of validation clips belong to their subset."""
@@ -143,9 +175,11 @@ class Task4Simulator(Simulator[ClipPlan, SoundBank | None]):
         }
 
     def is_written(self, plan: ClipPlan) -> bool:
-        """True if the clip exists."""
-        layout = self.dataset.layout
-        return rendering.audio_path(self.data_root, layout, plan.subset, plan.name).is_file()
+        """True if the clip exists, or all windows of the recording."""
+        root, layout = self.data_root, self.dataset.layout
+        names = [each.name for each in rendering.files_of(plan, self.settings.clip_s)]
+        paths = (rendering.audio_path(root, layout, plan.subset, name) for name in names)
+        return all(path.is_file() for path in paths)
 
     def writer(
         self, pending: Sequence[ClipPlan], sounds: SoundBank | None, scratch: Path
@@ -178,8 +212,11 @@ class Task4Simulator(Simulator[ClipPlan, SoundBank | None]):
 
     def _metadata(self, subset: str, plans: Sequence[ClipPlan]) -> dict[str, str]:
         """Formats the metadata of a subset, and of the lists that are parts of it."""
-        texts = {subset: FORMATS[subset_place(self.dataset.layout, subset).kind](plans)}
-        if subset == "validation":
+        kind = subset_place(self.dataset.layout, subset).kind
+        if kind == "soft":
+            return {subset: format_soft(plans, self.settings)}
+        texts = {subset: FORMATS[kind](plans)}
+        if subset == "validation" and self.dataset.layout == "dcase2019":
             rest = [plan for index, plan in enumerate(plans) if index % TEST_EVERY]
             texts["test_dcase2018"] = planning.format_strong(plans[::TEST_EVERY])
             texts["eval_dcase2018"] = planning.format_strong(rest)
@@ -212,8 +249,8 @@ def run(task: Any, annotations: Path | None = None, overwrite: bool = False) -> 
     sets = getattr(task, "sets", None)
     if task.simulation.source_dir is not None and sets is not None and sets.holds_out:
         logger.warning(
-            f"The training and validation clips of {sets.train} share own recordings: validation"
-            " scores will be too good. Validate on other recordings, e.g."
+            f"The training and validation clips of {', '.join(sets.fractions)} share own"
+            " recordings: validation scores will be too good. Validate on other recordings, e.g."
             " `sets.validate_on: validation`. Scores of test clips are not affected."
         )
     return Task4Simulator.of_task(task, annotations).run(overwrite)

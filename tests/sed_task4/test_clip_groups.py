@@ -23,8 +23,9 @@ from sed_task4.clip_groups import (
 )
 from sed_task4.config import SetsConfig
 from sed_task4.dataset import DatasetConfig, find_clips, parse_groups
-from sed_task4.experiment import read_split, stored_sources
+from sed_task4.experiment import stored_sources
 from sed_task4.extraction import open_store, run
+from sed_task4.training_sets import read_split
 from tests.sed_task4.test_extraction import CNN, Task
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"

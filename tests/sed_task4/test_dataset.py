@@ -9,7 +9,6 @@ from pydantic import ValidationError
 
 from common.errors import ConfigError, DataError
 from sed_task4.dataset import (
-    LAYOUTS,
     Clip,
     DatasetConfig,
     check_disjoint,
@@ -24,6 +23,7 @@ from sed_task4.dataset import (
     read_strong,
     warn_absent_classes,
 )
+from sed_task4.layouts import LAYOUTS
 
 CLASSES = DatasetConfig().classes
 STRONG_HEADER = "filename\tonset\toffset\tevent_label\n"

@@ -231,6 +231,7 @@ class Stage:
     targets = TARGETS
     target_stride = 1
     event_targets = None
+    part_target = None
 
 
 @pytest.fixture(scope="module")
