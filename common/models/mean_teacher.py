@@ -258,8 +258,9 @@ class MeanTeacher(AugmentedModel):
         **options: Any,
     ) -> None:
         super().__init__(student, frontend, augmentations, **options)
-        is_section = isinstance(config, MeanTeacherConfig)
-        self.config: Any = config if is_section else MeanTeacherConfig.model_validate(config or {})
+        if not isinstance(config, MeanTeacherConfig):
+            config = MeanTeacherConfig.model_validate(config or {})
+        self.config = config
         self.teacher, self.ramp_iterations = teacher, ramp_iterations
         self.batch = Batch(parts or {}, n_devices())
         self.compared = self.batch.mask(self.config.consistency_parts)

@@ -134,18 +134,21 @@ def aug_filter_noise(inputs: Arrays, settings: dict) -> dict[str, object]:
 def aug_teacher_noise(inputs: Arrays, settings: dict) -> dict[str, object]:
     from common.models.feature_augmentation import TeacherInputNoise
     from common.models.feature_changes import band_noise_std
+    from common.models.levels import ClipScaling
 
     mel = inputs["mel"][None, ..., None]  # (1, T, F, 1)
     noise = {name: inputs[name][None, ..., None] for name in ("normal_0_25", "standard_normal")}
     snr_db = float(inputs["snr_db"])
     absolute = TeacherInputNoise({"kind": "absolute"})
     relative = TeacherInputNoise({"kind": "relative", "snr_db": snr_db})
+    scaling = ClipScaling({"of": "clip", "form": "minmax", "bands": "all", "range": (0.0, 1.0)})
     of_2019 = absolute.change_features(mel, {"noise": noise["normal_0_25"]})
     of_2020 = relative.change_features(mel, {"noise": noise["standard_normal"]})
     return {
         "noisy_2019": np.asarray(of_2019)[0, ..., 0],
         "noisy_2020": np.asarray(of_2020)[0, ..., 0],
         "std_2020": np.asarray(band_noise_std(mel, snr_db)).ravel(),
+        "minmax_2020": np.asarray(scaling(mel))[..., 0],
     }
 
 
