@@ -37,14 +37,7 @@ from sed_task4.features import (
     level_statistics_array,
     prepare_audio,
 )
-from sed_task4.labels import (
-    class_mask,
-    event_array,
-    frame_activity,
-    held,
-    multi_hot,
-    soft_activity,
-)
+from sed_task4.labels import class_mask, event_array, frame_activity, held, multi_hot, soft_activity
 from sed_task4.layouts import has_soft_labels
 
 logger = logging.getLogger(__name__)

@@ -1,10 +1,11 @@
 """Losses of several systems: float32 means over valid entries only, zero without any."""
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
 PACKAGE = "dcase_keras"
+MaskedMean = Literal["valid", "all"]
 
 
 def masked_mean(values: Any, mask: Any) -> Any:
@@ -45,6 +46,23 @@ def mean_over_replicas(value: Any) -> Any:
     return replica_mean(value)
 
 
+def counted_entries(labels: Any, masked_mean: MaskedMean = "valid") -> Any:
+    """Marks the entries of labels that count in the mean of a loss.
+
+    Args:
+        labels: (B, K) or (B, T, K), -1 where unknown.
+        masked_mean: "valid": entries with a label; "all": all entries of the examples that have
+            some label, so that those without one are zeros in the mean.
+
+    Returns:
+        bool, of the shape of `labels`; with "all" one that broadcasts to it.
+    """
+    known = labels >= 0.0
+    if masked_mean == "valid":
+        return known
+    return keras.ops.any(known, axis=tuple(range(1, len(labels.shape))), keepdims=True)
+
+
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class MaskedBinaryCrossentropy(keras.losses.Loss):
     """Binary cross-entropy of activity (B, T, K) or tags (B, K), averaged over labelled entries.
@@ -56,30 +74,134 @@ class MaskedBinaryCrossentropy(keras.losses.Loss):
     Args:
         log_floor: minimum of a logarithm, in nats: -100 as in PyTorch, where a certain mistake
             costs 100. None: probabilities are clipped at 1e-7 as in Keras, where it costs 16.
+        masked_mean: "valid": mean over labelled entries; "all": entries of -1 in examples with some
+            label count as zeros, as classes outside a data set did in DCASE 2024.
     """
 
     def __init__(
-        self, log_floor: float | None = None, name: str = "masked_bce", **options: Any
+        self,
+        log_floor: float | None = None,
+        masked_mean: MaskedMean = "valid",
+        name: str = "masked_bce",
+        **options: Any,
     ) -> None:
         super().__init__(name=name, **options)
-        self.log_floor = log_floor
+        self.log_floor, self.masked_mean = log_floor, masked_mean
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Returns each example's share of the mean, (B,), in nats."""
         ops = keras.ops
         if len(y_true.shape) == 3:  # slices that reach beyond the end are cut there
             y_true, y_pred = y_true[:, : ops.shape(y_pred)[1]], y_pred[:, : ops.shape(y_true)[1]]
-        target = ops.maximum(y_true, 0.0)
+        known = y_true >= 0.0
+        errors = ops.where(known, self.errors(ops.maximum(y_true, 0.0), y_pred), 0.0)  # (B, ..., K)
+        return masked_mean(errors, counted_entries(y_true, self.masked_mean))
+
+    def errors(self, target: Any, y_pred: Any) -> Any:
+        """Error of each entry, of the shape received, in nats."""
         if self.log_floor is None:
-            errors = ops.binary_crossentropy(target, y_pred)  # (B, ..., K)
+            return keras.ops.binary_crossentropy(target, y_pred)
+        return _cross_entropy(target, y_pred, self.log_floor)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that build the loss again."""
+        own = {"log_floor": self.log_floor, "masked_mean": self.masked_mean}
+        return {**super().get_config(), **own}
+
+
+def _cross_entropy(target: Any, y_pred: Any, log_floor: float) -> Any:
+    """Binary cross-entropy of each entry with a floor of the logarithm."""
+    errors = -target * floored_log(y_pred, log_floor)
+    return errors - (1.0 - target) * floored_log(1.0 - y_pred, log_floor)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class AsymmetricFocalLoss(MaskedBinaryCrossentropy):
+    """Binary cross-entropy that weighs what is nearly right less, apart for both kinds of labels.
+
+    An active entry costs -(1 - p)^gamma ln p, an inactive one -p^zeta ln(1 - p), means and masks as
+    in `MaskedBinaryCrossentropy`; with both exponents 0 it is that.
+
+    Args:
+        gamma: exponent of active entries, 0 or more.
+        zeta: exponent of inactive entries, 0 or more.
+        log_floor: minimum of a logarithm, in nats.
+        masked_mean: see `MaskedBinaryCrossentropy`.
+
+    References:
+        Imoto et al., "Impact of sound duration and inactive frames on sound event detection
+        performance", ICASSP 2021, arXiv:2102.01927.
+    """
+
+    def __init__(
+        self,
+        gamma: float = 0.0,
+        zeta: float = 1.0,
+        log_floor: float = -100.0,
+        masked_mean: MaskedMean = "valid",
+        name: str = "asymmetric_focal_loss",
+        **options: Any,
+    ) -> None:
+        super().__init__(log_floor, masked_mean, name, **options)
+        self.gamma, self.zeta, self.floor = gamma, zeta, log_floor
+
+    def errors(self, target: Any, y_pred: Any) -> Any:
+        """Error of each entry, of the shape received, in nats."""
+        absent = 1.0 - y_pred
+        active = _power(absent, self.gamma) * target * floored_log(y_pred, self.floor)
+        inactive = _power(y_pred, self.zeta) * (1.0 - target) * floored_log(absent, self.floor)
+        return -active - inactive
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that build the loss again."""
+        return {**super().get_config(), "gamma": self.gamma, "zeta": self.zeta}
+
+
+def _power(x: Any, exponent: float) -> Any:
+    """Computes x ** exponent for x in [0, 1], with a finite gradient at 0 for any exponent."""
+    if exponent == 0.0:
+        return keras.ops.ones_like(x)
+    return keras.ops.power(keras.ops.maximum(x, keras.config.epsilon()), exponent)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class ConsistencyLoss(keras.losses.Loss):
+    """Distance of two predictions of the same clips, averaged over the entries that count.
+
+    Args:
+        kind: "mse": squared difference; "bce": cross-entropy of the second against the first, its
+            logarithms floored at -100 as in PyTorch.
+
+    References:
+        Tarvainen, Valpola, "Mean teachers are better role models", NeurIPS 2017, arXiv:1703.01780.
+    """
+
+    def __init__(
+        self, kind: Literal["mse", "bce"] = "mse", name: str = "consistency", **options: Any
+    ) -> None:
+        super().__init__(name=name, **options)
+        self.kind = kind
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Compares the teacher's outputs with the student's.
+
+        Args:
+            y_true: of the teacher, (B, ..., K), -1 where entries do not count.
+            y_pred: of the student, same shape.
+
+        Returns:
+            Each example's share of the mean, (B,).
+        """
+        teacher = keras.ops.maximum(y_true, 0.0)
+        if self.kind == "mse":
+            errors = keras.ops.square(y_pred - teacher)
         else:
-            errors = -target * floored_log(y_pred, self.log_floor)
-            errors -= (1.0 - target) * floored_log(1.0 - y_pred, self.log_floor)  # (B, ..., K)
+            errors = _cross_entropy(teacher, y_pred, -100.0)
         return masked_mean(errors, y_true >= 0.0)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments that build the loss again."""
-        return {**super().get_config(), "log_floor": self.log_floor}
+        return {**super().get_config(), "kind": self.kind}
 
 
 def floored_log(x: Any, floor: float) -> Any:

@@ -88,6 +88,25 @@ class AtIteration(Section):
     iteration: int = Field(gt=0, description="Number of batches; must be at the end of an epoch.")
 
 
+class RateSchedule(Section):
+    """Warm-up and fall of the learning rate, besides the decay in steps; none by default."""
+
+    ramp: Literal["exp", "linear"] = Field(
+        "exp", description="Shape of the warm-up: exp: exp(-5 (1 - t / length)^2); or linear."
+    )
+    ramp_epochs: float = Field(0.0, ge=0, description="Length of the warm-up; 0: none.")
+    fall: Literal["none", "half_cosine", "quarter_cosine"] = Field(
+        "none",
+        description="Shape of the fall: half a period of a cosine, level at both ends, or a"
+        " quarter, steepest at its end (published for DCASE 2024).",
+    )
+    fall_from_epoch: float = Field(0.0, ge=0, description="Epochs before the fall begins.")
+    fall_until_epoch: float | None = Field(
+        None, gt=0, description="Epochs before the fall has ended; null: `training.epochs`."
+    )
+    lowest_rate: float = Field(1e-8, ge=0, description="Lowest learning rate of the fall.")
+
+
 class TrainingConfig(Section):
     """Length of the training, optimizer, and choice of the model."""
 
@@ -110,10 +129,14 @@ class TrainingConfig(Section):
     decay_factor: float = Field(1.0, gt=0, le=1, description="Learning rate factor of each decay.")
     decay_iterations: int = Field(200, gt=0, description="Batches between two decays.")
     decay_from_iteration: int = Field(0, ge=0, description="Batches before decay begins.")
+    schedule: RateSchedule = RateSchedule()
     amsgrad: bool = Field(False, description="AMSGrad variant of Adam.")
     epsilon: float = Field(1e-7, gt=0, description="Epsilon of Adam; PyTorch's default is 1e-8.")
     clip_norm: float | None = Field(
         None, gt=0, description="Maximum norm of the gradient of each variable; null: no clipping."
+    )
+    clip_global_norm: float | None = Field(
+        None, gt=0, description="Maximum norm of the gradient of all variables; null: no clipping."
     )
     validation_recordings: int | None = Field(
         None, gt=0, description="Validation recordings scored after each epoch; null: all."
@@ -134,6 +157,26 @@ class TrainingConfig(Section):
         description="Model that is scored, and that later stages start from: best: by validation;"
         " last: of the last epoch; {iteration: N}: after N batches, published for most systems.",
     )
+
+    @model_validator(mode="after")
+    def _gradients_are_clipped_in_one_way(self) -> "TrainingConfig":
+        if self.clip_norm is not None and self.clip_global_norm is not None:
+            raise ValueError(
+                "Expected: one of `clip_norm` and `clip_global_norm`. Received: both,"
+                f" {self.clip_norm} and {self.clip_global_norm}."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _the_fall_has_a_length(self) -> "TrainingConfig":
+        schedule = self.schedule
+        end = schedule.fall_until_epoch or self.epochs
+        if schedule.fall != "none" and end <= schedule.fall_from_epoch:
+            raise ValueError(
+                f"`schedule.fall_from_epoch` must be before the end of the fall. Expected: below"
+                f" {end}. Received: {schedule.fall_from_epoch}."
+            )
+        return self
 
     @model_validator(mode="after")
     def _training_reaches_the_chosen_iteration(self) -> "TrainingConfig":

@@ -17,6 +17,7 @@ from common.io.files import write_json, write_text
 from common.io.tables import to_csv
 from common.models.audio_features import FRONTEND, AudioFeatures
 from common.models.layers import STATISTICS, copy_weights, with_statistics
+from common.models.mean_teacher import chosen_network
 from common.models.optimizer import build_optimizer
 from common.models.saving import load_model
 from common.runtime.distribution import devices, jit_setting
@@ -36,7 +37,7 @@ from common.training.callbacks import (
 )
 from common.training.progress import ProgressLines, score_names
 from common.training.run_directory import FINISHED, Finished, read_form
-from common.training.system import Stage
+from common.training.system import ModelParts, Stage
 
 logger = logging.getLogger(__name__)
 BEST = "best.keras"  # the best by the score that decides
@@ -173,14 +174,9 @@ def _fit(
     wanted = _wanted_epoch(training, steps)
     state = latest_state(folder / "resume")
     keras.utils.set_random_seed(seed)
-    frontend = None if data.frontend is None else AudioFeatures(data.frontend, name=FRONTEND)
-    network, levels = stage.build(data.shape), data.levels()
-    model = with_statistics(network, data.mean, data.std, frontend, levels)
-    if start is not None:
-        # The statistics are those of this training's own data.
-        copy_weights(start, model, lambda layer: layer != STATISTICS and stage.keeps(layer))
+    model = _new_model(stage, data, steps, start)
     model.compile(
-        optimizer=build_optimizer(training),
+        optimizer=build_optimizer(training, steps),
         loss=dict(stage.losses),
         loss_weights=dict(stage.loss_weights),
         metrics={output: [make()] for output, make in stage.metrics.items()},
@@ -207,6 +203,24 @@ def _fit(
             )
         state.history = resume.history
     write_json(folder / FINISHED, _finished(state.history, goal, training, steps, wanted))
+
+
+def _new_model(stage: Stage, data: StageData, steps: int, start: keras.Model | None) -> keras.Model:
+    """Builds the model of a stage, from raw input, with the weights that it starts from."""
+    frontend = None if data.frontend is None else AudioFeatures(data.frontend, name=FRONTEND)
+    start = None if start is None else chosen_network(start)
+
+    def build(frontend: keras.layers.Layer | None = None) -> keras.Model:
+        inner, levels = stage.build(data.shape), data.levels()
+        network = with_statistics(inner, data.mean, data.std, frontend, levels)
+        if start is not None:
+            # The statistics are those of this training's own data.
+            copy_weights(start, network, lambda layer: layer != STATISTICS and stage.keeps(layer))
+        return network
+
+    if stage.join is None:
+        return build(frontend)
+    return stage.join(ModelParts(build, frontend, steps))
 
 
 def _finished(

@@ -20,6 +20,22 @@ def any_layer(name: str) -> bool:
 
 
 @dataclass(frozen=True)
+class ModelParts:
+    """Parts of a stage's model, and the length of its epochs.
+
+    Attributes:
+        build: makes a network from what the frontend gives to the outputs, with its statistics and
+            the weights that it starts from; another one at each call.
+        frontend: layer from audio to features; None: the model takes features.
+        iterations_per_epoch: batches in an epoch.
+    """
+
+    build: Callable[[], Any]
+    frontend: Any
+    iterations_per_epoch: int
+
+
+@dataclass(frozen=True)
 class Stage:
     """One training of one model: stages are the only way systems differ.
 
@@ -46,6 +62,8 @@ class Stage:
             row belongs to, from 0 on, for losses of some parts; None: none.
         part_of: name of the system that the stage belongs to, where a run trains and compares
             several; stages of one system are scored together.
+        join: makes the model that is trained, from raw input, of its parts, such as a mean teacher
+            of two networks; None: the frontend and one network.
     """
 
     name: str
@@ -62,6 +80,7 @@ class Stage:
     event_targets: EventTargets | None = None
     part_target: str | None = None
     part_of: str = ""
+    join: Callable[[ModelParts], Any] | None = None
 
 
 class System(Protocol):

@@ -3,7 +3,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from common.models.losses import MaskedBinaryCrossentropy, masked_mean
+from common.models.losses import (
+    AsymmetricFocalLoss,
+    ConsistencyLoss,
+    MaskedBinaryCrossentropy,
+    masked_mean,
+)
 
 
 def test_the_mean_is_over_the_entries_that_count():
@@ -114,3 +119,37 @@ def test_saturated_outputs_leave_finite_gradients():
     after = layer.get_weights()
     assert all(np.isfinite(weight).all() for weight in after)
     assert after[1] > before[1]  # the example in between still pulls
+
+
+def test_asymmetric_focal_loss_equals_its_formula():
+    rng = np.random.default_rng(4)
+    target = (rng.random((3, 4, 2)) > 0.5).astype(np.float32)
+    p = rng.uniform(0.05, 0.95, target.shape).astype(np.float32)
+    active, inactive = (1 - p) ** 0.5 * np.log(p), p**2 * np.log(1 - p)
+    expected = -np.mean(target * active + (1 - target) * inactive)
+    assert float(AsymmetricFocalLoss(0.5, 2.0)(target, p)) == pytest.approx(expected, rel=1e-5)
+    plain = MaskedBinaryCrossentropy(-100.0)(target, p)
+    assert float(AsymmetricFocalLoss(0.0, 0.0)(target, p)) == pytest.approx(float(plain), rel=1e-6)
+
+
+def test_certain_mistakes_of_the_focal_loss_have_a_finite_gradient():
+    p = keras.Variable(np.array([[0.0, 1.0, 0.0, 1.0]], np.float32))
+    target = np.array([[1.0, 1.0, 0.0, 0.0]], np.float32)
+    loss = AsymmetricFocalLoss(0.5, 0.5)
+    assert float(loss(target, p)) == pytest.approx(50.0)  # two mistakes of 100 among four
+    tf = pytest.importorskip("tensorflow")
+    with tf.GradientTape() as tape:
+        value = loss(target, p)
+    assert np.isfinite(tape.gradient(value, p.value)).all()
+
+
+@pytest.mark.parametrize("kind", ["mse", "bce"])
+def test_consistency_is_over_the_entries_that_count(kind):
+    rng = np.random.default_rng(5)
+    teacher, student = rng.uniform(0.1, 0.9, (2, 3, 4)).astype(np.float32)
+    cross = -teacher * np.log(student) - (1 - teacher) * np.log(1 - student)
+    errors = {"mse": (student - teacher) ** 2, "bce": cross}[kind]
+    masked = np.concatenate([teacher[:2], -np.ones((1, 4), np.float32)])
+    loss = ConsistencyLoss(kind)
+    assert float(loss(teacher, student)) == pytest.approx(errors.mean(), rel=1e-5)
+    assert float(loss(masked, student)) == pytest.approx(errors[:2].mean(), rel=1e-5)

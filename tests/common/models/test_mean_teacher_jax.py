@@ -1,0 +1,57 @@
+"""The mean teacher trains on JAX, to the weights that TensorFlow finds."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+from tests.common.models.teacher_networks import QUIET, teacher_model, two_batches
+from tests.patience import PATIENCE_S
+
+PROGRAM = """
+import sys
+import keras
+import numpy as np
+from tests.common.models.teacher_networks import ALL_CHANGES, QUIET, teacher_model, two_batches
+
+assert keras.backend.backend() == "jax"
+model = teacher_model(QUIET)
+with np.load(sys.argv[1]) as stored:
+    weights = [stored[name] for name in sorted(stored.files)]
+model.student.set_weights(weights)
+model.teacher.set_weights(weights)
+x, y = two_batches()
+loss = model.fit(x, y, batch_size=8, verbose=0, shuffle=False).history["loss"]
+changed = teacher_model({}, ALL_CHANGES, dropout=0.5)
+states = [np.asarray(each.generator.state)[1] for each in changed.augmentations]
+changed.fit(x, y, batch_size=8, verbose=0, shuffle=False)
+drawn = [np.asarray(each.generator.state)[1] for each in changed.augmentations]
+assert all(after > before for before, after in zip(states, drawn))  # not the same draws again
+assert all(np.isfinite(each).all() for each in changed.get_weights())
+print(int(model.iterations), int(changed.iterations))
+results = {f"{number:02d}": each for number, each in enumerate(model.get_weights())}
+np.savez(sys.argv[2], loss=loss, **results)
+"""
+
+
+def test_two_steps_on_jax_equal_those_on_tensorflow(tmp_path):
+    model = teacher_model(QUIET)
+    weights = {f"{number:02d}": each for number, each in enumerate(model.student.get_weights())}
+    np.savez(tmp_path / "weights.npz", **weights)
+    x, y = two_batches()
+    history = model.fit(x, y, batch_size=8, verbose=0, shuffle=False).history
+    command = [sys.executable, "-c", PROGRAM, tmp_path / "weights.npz", tmp_path / "results.npz"]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["2", "2"]
+    with np.load(tmp_path / "results.npz") as results:
+        np.testing.assert_allclose(results["loss"], history["loss"], rtol=1e-5)
+        for number, expected in enumerate(model.get_weights()):
+            np.testing.assert_allclose(results[f"{number:02d}"], expected, atol=1e-5)
