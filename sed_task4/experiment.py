@@ -42,7 +42,13 @@ from sed_task4.decoding import (
     sweep_remark,
 )
 from sed_task4.lengths import frames_within, lengths_of_store, log_cut
-from sed_task4.median_search import ScoredClip, named, read_medians, search_medians
+from sed_task4.median_search import (
+    ScoredClip,
+    check_searchable,
+    named,
+    read_medians,
+    search_medians,
+)
 from sed_task4.pseudo_labels import write_pseudo_labels
 from sed_task4.score import SystemOutput, TestSet, score_report
 from sed_task4.submission import write_run_files
@@ -124,6 +130,10 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         if self.task.sets.validation_fraction or self.task.sets.validate_on:
             check_disjoint(labelled.recording_names, validation.recording_names)
         check_disjoint(labelled.recording_names, store.names(self.task.sets.test))
+        if self.task.decoding.search_medians:
+            stored = store.arrays(validation.groups, ["labelled", "events"])
+            known = [stored[name] for name in validation.recording_names]
+            check_searchable([each["events"] for each in known if each["labelled"]], len(known))
         before: FinishedPass | None = None
         found = Found()
         for stage in stages:
