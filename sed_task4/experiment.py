@@ -131,7 +131,8 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
             check_disjoint(labelled.recording_names, validation.recording_names)
         check_disjoint(labelled.recording_names, store.names(self.task.sets.test))
         if self.task.decoding.search_medians:
-            stored = store.arrays(validation.groups, ["labelled", "events"])
+            groups = validation.groups or store.groups
+            stored = store.arrays(groups, ["labelled", "events"])
             known = [stored[name] for name in validation.recording_names]
             check_searchable([each["events"] for each in known if each["labelled"]], len(known))
         before: FinishedPass | None = None
