@@ -75,6 +75,9 @@ class Experiment(Protocol):
     # Network with fresh weights, from standardised features (B, T, F, C) to outputs.
     def new_network(self) -> Any: ...  # keras.Model
 
+    # New layers between raw features and their statistics; most features have none.
+    def levels(self) -> Sequence[Any]: ...  # of keras.layers.Layer
+
     # Name of the score that selects a stage's model, such as "val_f", and "min" or "max".
     def decisive_score(self, stage: Any) -> tuple[str, str]: ...  # of a Stage
 

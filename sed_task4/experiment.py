@@ -42,7 +42,13 @@ from sed_task4.decoding import (
     sweep_remark,
 )
 from sed_task4.lengths import frames_within, lengths_of_store, log_cut
-from sed_task4.median_search import ScoredClip, named, read_medians, search_medians
+from sed_task4.median_search import (
+    ScoredClip,
+    check_searchable,
+    named,
+    read_medians,
+    search_medians,
+)
 from sed_task4.pseudo_labels import write_pseudo_labels
 from sed_task4.score import SystemOutput, TestSet, score_report
 from sed_task4.score_files import SCORES, ClipScores, clip_edges, write_score_files
@@ -125,6 +131,11 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         if self.task.sets.holds_out or self.task.sets.validate_on:
             check_disjoint(labelled.recording_names, validation.recording_names)
         check_disjoint(labelled.recording_names, store.names(self.task.sets.test))
+        if self.task.decoding.search_medians:
+            groups = validation.groups or store.groups
+            stored = store.arrays(groups, ["labelled", "events"])
+            known = [stored[name] for name in validation.recording_names]
+            check_searchable([each["events"] for each in known if each["labelled"]], len(known))
         before: FinishedPass | None = None
         found = Found()
         for stage in stages:

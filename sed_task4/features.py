@@ -110,14 +110,6 @@ _OF_DESED = {
 }
 
 KINDS = feature_kinds(
-    *(
-        _linear_kind(name, defaults)
-        for name, defaults in (
-            ("mel_2019", _OF_2019),
-            ("mel_2020", _OF_2020),
-            ("mel_desed", _OF_DESED),
-        )
-    ),
     FeatureKind(
         name="logmel_db",
         shape=mel_bands_per_channel,
@@ -162,6 +154,9 @@ KINDS = feature_kinds(
         is_centred=False,
         is_for_masks=True,
     ),
+    _linear_kind("mel_2019", _OF_2019),
+    _linear_kind("mel_2020", _OF_2020),
+    _linear_kind("mel_desed", _OF_DESED),
 )
 
 

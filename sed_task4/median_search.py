@@ -67,12 +67,7 @@ def search_medians(
     """
     n_classes = clips[0].frames.shape[1] if clips else 0
     truth = [cut_to_length(each.events, each.duration_s) for each in clips]
-    if not sum(map(len, truth)):
-        raise DataError(
-            "`decoding.search_medians` compares events of the validation clips. Expected: strongly"
-            f" labelled ones. Received: {len(clips)} clips without events. Set another"
-            " `sets.validate_on`, or `decoding.search_medians: false`."
-        )
+    check_searchable(truth, len(clips))
     reference = EventTable.from_recordings(truth, n_classes)
     f_scores = np.zeros((len(LENGTHS), n_classes))
     for number, length in enumerate(LENGTHS):
@@ -91,6 +86,22 @@ def search_medians(
     kept = int(np.sum(f_scores.max(axis=0) == 0))
     logger.info("Median lengths in frames, searched: %s; %d class(es) keep theirs.", best, kept)
     return tuple(best.tolist())
+
+
+def check_searchable(events: Sequence[np.ndarray], n_clips: int) -> None:
+    """Raises DataError unless strongly labelled clips among the validation clips have an event.
+
+    Args:
+        events: (n, 3) of each strongly labelled clip.
+        n_clips: number of validation clips.
+    """
+    if not any(map(len, events)):
+        raise DataError(
+            "`decoding.search_medians` compares events of the validation clips. Expected: strongly"
+            f" labelled ones. Received: {n_clips} clip(s), {len(events)} of them strongly labelled,"
+            " without any event. Set another `sets.validate_on`, or `decoding.search_medians:"
+            " false`."
+        )
 
 
 def read_medians(path: Path, classes: Sequence[str]) -> tuple[int, ...]:

@@ -3,12 +3,16 @@
 import csv
 import itertools
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
 
 from common.errors import CheckpointError, ConfigError, TrainingError
+from common.features.levels import LevelConfig
+from common.models.layers import STATISTICS
+from common.models.levels import MelLevels
 from common.settings.tasks import AtIteration, RunConfig, TrainingConfig
 from common.training.callbacks import TIMES, latest_state, restore_variables, save_variables
 from common.training.evaluation import predict_recordings
@@ -136,6 +140,15 @@ def test_a_killed_job_resumes_to_the_same_history_and_weights(tmp_path):
     assert finished_text(tmp_path / "parts") == finished_text(tmp_path / "whole")
     for expected, received in zip(whole.get_weights(), parts.get_weights(), strict=True):
         np.testing.assert_array_equal(received, expected)
+
+
+def test_levels_stand_between_features_and_statistics(tmp_path):
+    levels = [MelLevels(LevelConfig(), name="levels")]
+    short = TRAINING.model_copy(update={"epochs": 1, "passes_per_epoch": 1})
+    goal = Goal("val_error", "min", MeanOutput, panels=[])
+    given = replace(data(), levels=lambda: levels)
+    model = train_stage(STAGE, given, goal, short, RunConfig(), tmp_path, seed=3)
+    assert [layer.name for layer in model.layers][1:3] == ["levels", STATISTICS]
 
 
 def test_times_and_training_scores_are_logged_in_each_epoch(tmp_path):
