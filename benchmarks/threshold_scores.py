@@ -15,7 +15,7 @@ from benchmarks.measure import Figure, Goal, in_turns, run_alone
 from common.events.table import EventTable
 from common.metrics.bootstrap import draw_weights
 from common.metrics.psds import PSDS1, PSDS2, ThresholdSweep, sweep_scores
-from common.metrics.threshold_curves import best_f_scores
+from common.metrics.threshold_curves import best_f_scores, compacted
 
 TITLE = (
     "Scores over all thresholds: PSDS 1, PSDS 2 and best F of clips of 10 seconds with 156 frames"
@@ -62,8 +62,9 @@ def plain(clips: list[np.ndarray], scores: list[np.ndarray]) -> np.ndarray:
 
 def our_resamples(sweep: ThresholdSweep, weights: np.ndarray) -> np.ndarray:
     """The scores of all resamples of a set whose detections are known."""
-    curves = [(each, sweep.intersection_curves(each)) for each in (PSDS1, PSDS2)]
-    collar = sweep.collar_curves()
+    both = (PSDS1, PSDS2)
+    curves = [(each, compacted(sweep.intersection_curves(each))) for each in both]
+    collar = compacted(sweep.collar_curves())
     rows = []
     for each in weights:
         row = [sweep.psds(scenario, curves=found, weights=each).psds for scenario, found in curves]
