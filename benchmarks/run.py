@@ -30,6 +30,7 @@ NAMES = (
     "scoring",
     "location_scores",
     "event_scores",
+    "threshold_scores",
     "multi_accdoa",
     "training_steps",
     "lockstep",

@@ -174,22 +174,21 @@ def _numbers(text: str, columns: Sequence[str], source: str) -> tuple[np.ndarray
 
 def _quick_numbers(text: str, columns: Sequence[str]) -> np.ndarray | None:
     """Values of a plain table of finite numbers; None for any other."""
-    import pandas as pd
-
-    first = text.split("\n", 1)[0]
+    first, _, body = text.partition("\n")
     separator = max(SEPARATORS, key=first.count)
-    try:
-        frame = pd.read_csv(
-            io.StringIO(text),
-            sep=separator,
-            usecols=list(columns),
-            dtype=np.float64,
-            float_precision="round_trip",
-            skip_blank_lines=False,
-        )
-    except (ValueError, pd.errors.ParserError):
+    names = [name.strip() for name in first.split(separator)]
+    if not set(columns) <= set(names) or not body or "\n\n" in body or body[0] in "\r\n":
         return None
-    values = frame[list(columns)].to_numpy(np.float64)
+    try:
+        values = np.loadtxt(
+            io.StringIO(body),
+            delimiter=separator,
+            usecols=[names.index(name) for name in columns],
+            comments=None,
+            ndmin=2,
+        )
+    except ValueError:
+        return None
     return values if np.isfinite(values).all() else None
 
 

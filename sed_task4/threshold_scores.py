@@ -29,7 +29,7 @@ from common.metrics.psds import (
 )
 from common.metrics.segment_sweep import clip_entries, clip_maxima, score_segments
 from common.metrics.tagging import area_under_roc, average_precision
-from common.metrics.threshold_curves import MAX_FALSE_RATE, area_scores, best_f_scores
+from common.metrics.threshold_curves import MAX_FALSE_RATE, area_scores, best_f_scores, compacted
 from common.settings.section import Section
 
 Part = tuple[dict[str, float], dict[str, np.ndarray]]  # by name: of the set, and of its classes
@@ -270,8 +270,8 @@ def bootstrap_intervals(
     if not len(lengths):
         return {}
     scenarios = scoring.known_scenarios()
-    swept = {name: sweep.intersection_curves(each) for name, each in scenarios.items()}
-    collar = sweep.collar_curves(scoring.collar_s, scoring.offset_share)
+    swept = {name: compacted(sweep.intersection_curves(each)) for name, each in scenarios.items()}
+    collar = compacted(sweep.collar_curves(scoring.collar_s, scoring.offset_share))
     more = _more_resampled(sweep) if scoring.all_thresholds else None
 
     def score(weights: np.ndarray) -> dict[str, float]:
@@ -289,7 +289,7 @@ def bootstrap_intervals(
 
 def _more_resampled(sweep: ThresholdSweep) -> Callable[[np.ndarray], Mapping[str, float]]:
     n_classes = sweep.n_classes
-    crossed = sweep.intersection_curves(INTERSECTION_F)
+    crossed = compacted(sweep.intersection_curves(INTERSECTION_F))
     segments = score_segments(sweep.reference, sweep.frames, sweep.scores, sweep.totals.lengths_s)
     curves, counts = segments.curves(), segments.counts
 

@@ -77,14 +77,13 @@ def _changes(
     interval, k = (each.reshape(-1) for each in np.indices(start.shape))
     parts = [(k, begin_s[interval], start.reshape(-1))]
     rising = (slope > 0) & (held_s < half_s - _SLACK_S) & (after_s > half_s + _SLACK_S)
-    interval, place, k = np.nonzero(rising)
-    reached_s = begin_s[interval] + half_s - held_s[interval, place, k]
-    parts.append((k, reached_s, values[interval, place, k]))
     falling = (slope < 0) & (held_s > half_s + _SLACK_S) & (after_s < half_s - _SLACK_S)
-    interval, place, k = np.nonzero(falling)
-    reached_s = begin_s[interval] + held_s[interval, place, k] - half_s
-    below = np.minimum(place + 1, values.shape[1] - 1)  # the next value is held longer
-    parts.append((k, reached_s, values[interval, below, k]))
+    for moving, later in ((rising, 0), (falling, 1)):
+        places = np.nonzero(moving)
+        reached_s = begin_s[places[0]] + np.abs(held_s[places] - half_s)
+        # What falls below half leaves the next value, which is held longer.
+        rank = np.minimum(places[1] + later, values.shape[1] - 1)
+        parts.append((places[2], reached_s, values[places[0], rank, places[2]]))
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     return columns[0], columns[1], columns[2]
 

@@ -425,7 +425,7 @@ def _crossing_steps(
     change = np.bincount(inverse, change, minlength=len(unique))
     moved = change != 0
     pair, level = np.divmod(unique[moved], max(len(detections.values), 1))
-    at = np.searchsorted(coverage.first_pair, pair, side="right") - 1
+    at: np.ndarray = np.searchsorted(coverage.first_pair, pair, side="right") - 1
     return Steps(level, at, change[moved], coverage.class_of_pair[pair])
 
 

@@ -218,9 +218,11 @@ class Steps:
 
     def minus(self, taken: "Steps") -> "Steps":
         """Returns the changes of the difference of two counts."""
-        joined = [np.concatenate([self.level, taken.level])]
-        joined.append(np.concatenate([self.recording, taken.recording]))
-        return Steps(*joined, np.concatenate([self.change, -taken.change]))
+        return Steps(
+            np.concatenate([self.level, taken.level]),
+            np.concatenate([self.recording, taken.recording]),
+            np.concatenate([self.change, -taken.change]),
+        )
 
     def totals(
         self, n_levels: int, weights: np.ndarray | None = None, of_other: np.ndarray | None = None

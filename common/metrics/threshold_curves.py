@@ -10,7 +10,8 @@ References:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -39,6 +40,22 @@ class ClassCurve:
     false: Steps
     n_events: np.ndarray
     crossing: Steps | None = None
+
+    @cached_property
+    def moved(self) -> np.ndarray:
+        """Numbers of the thresholds at which hits or false alarms of some recording change."""
+        return _moved(self)
+
+    def compact(self) -> "ClassCurve":
+        """Returns the same curve without thresholds at which nothing changes, for resampling."""
+        steps = [each for each in (self.found, self.false, self.crossing) if each is not None]
+        used = np.zeros(len(self.values), bool)
+        for each in steps:
+            used[each.level] = True
+        number = np.cumsum(used) - 1
+        parts = [replace(each, level=number[each.level]) for each in steps]
+        crossing = parts[2] if self.crossing is not None else None
+        return ClassCurve(self.values[used], parts[0], parts[1], self.n_events, crossing)
 
     def counts(self, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Returns hits and false alarms at each threshold, and 0 above all, (U + 1,) each."""
@@ -86,7 +103,7 @@ def best_f_scores(curves: Curves, n_classes: int, weights: np.ndarray | None = N
     found, thresholds = {}, np.full(n_classes, np.nan)
     for k, curve in curves.items():
         hits, false = curve.counts(weights)
-        kept = np.append(_moved(curve), len(curve.values))
+        kept = np.append(curve.moved, len(curve.values))
         values = np.append(curve.values, np.inf)[kept]
         n_true = curve.n_true(weights)
         f = f_score(hits[kept], false[kept], n_true)
@@ -141,8 +158,12 @@ def scores_of_counts(
     return CurveScores(f, thresholds, nan_mean(f), micro_f, nan_mean(f[hit]))
 
 
+def compacted(curves: Curves) -> dict[int, ClassCurve]:
+    """Returns curves without thresholds at which nothing changes, see `ClassCurve.compact`."""
+    return {k: curve.compact() for k, curve in curves.items()}
+
+
 def _moved(curve: ClassCurve) -> np.ndarray:
-    """Numbers of the thresholds at which hits or false alarms of some recording change."""
     levels, keys, changes = [], [], []
     for number, steps in enumerate((curve.found, curve.false)):
         levels.append(steps.level)

@@ -6,7 +6,7 @@ import pytest
 from common.events.table import EventTable
 from common.metrics.psds import PSDS1, PSDS2, SCENARIOS, PsdsScenario, ThresholdSweep
 from common.metrics.sweep import Coverage, Frames, Steps, all_detections
-from common.metrics.threshold_curves import best_f_scores, collar_curve, f_scores_at
+from common.metrics.threshold_curves import best_f_scores, collar_curve, compacted, f_scores_at
 from tests.common.metrics.dense_sweep import (
     collar_counts_at,
     detections_at,
@@ -167,3 +167,22 @@ def test_edges_that_fall_or_do_not_fit_are_refused():
         ThresholdSweep(reference, scores, [np.array([0, 2, 1, 3.0])], 10.0)
     with pytest.raises(ValueError, match="edges of 1 recordings"):
         ThresholdSweep(reference, scores, [], 10.0)
+
+
+@pytest.mark.parametrize("scenario", [PSDS1, PSDS2])
+def test_curves_without_idle_thresholds_give_the_same_scores(scenario):
+    reference, scores, edges = random_set(4)
+    sweep = ThresholdSweep(reference, scores, edges, 5.0)
+    curves = sweep.intersection_curves(scenario)
+    small = compacted(curves)
+    assert sum(len(each.values) for each in small.values()) < sum(
+        len(each.values) for each in curves.values()
+    )
+    weights = np.arange(len(scores), dtype=float)
+    found, wanted = (sweep.psds(scenario, curves=each, weights=weights) for each in (small, curves))
+    assert found.psds == wanted.psds
+    for each in (0.2, 0.55):
+        pair = [f_scores_at(all_curves, 4, each).f for all_curves in (small, curves)]
+        np.testing.assert_array_equal(*pair)
+    best = [best_f_scores(each, 4) for each in (small, curves)]
+    np.testing.assert_array_equal(best[0].thresholds, best[1].thresholds)
