@@ -101,5 +101,5 @@ def test_a_system_trains_on_batches_of_parts(folder, capsys):
     run = folder / "output" / "cnn9-demo_parts"
     held_out = json.loads((run / "validation_split.json").read_text())
     assert {subset: len(names) for subset, names in held_out.items()} == {"weak": 2, "synthetic": 2}
-    finished = json.loads((run / "cnn" / "finished.json").read_text())
+    finished = json.loads((run / "cnn" / "training.json").read_text())
     assert finished["iterations_per_epoch"] == 2  # four clips, two in each batch
