@@ -13,6 +13,7 @@ from common.errors import DataError
 from common.io.files import is_file_name
 from common.io.tables import header_of, number_hint, parse_table, read_text, to_number, to_numbers
 from common.settings.section import Section
+from sed_task4.embeddings import EmbeddingPlace, EmbeddingsConfig
 from sed_task4.labels import joined_classes, with_aliases
 from sed_task4.layouts import SUFFIXES, Layout, SubsetPlace, subset_place
 from sed_task4.published import CHALLENGE_CLASSES, is_published
@@ -76,6 +77,10 @@ class DatasetConfig(Section):
         ),
     )
 
+    embeddings: EmbeddingsConfig | None = Field(
+        None, description="Frame embeddings of another model, stored with the features; null: none."
+    )
+
     @field_validator("classes")
     @classmethod
     def _classes_differ(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -114,6 +119,7 @@ class Clip:
             of frames.
         group: its source, from the column group of its metadata; None: no such column.
         known: classes that its labels are about, others are unknown in it; None: all.
+        embeddings: where those of another model are; None: not wanted.
     """
 
     name: str
@@ -123,6 +129,7 @@ class Clip:
     events: "pd.DataFrame | None" = field(compare=False)
     group: str | None = None
     known: tuple[str, ...] | None = None
+    embeddings: EmbeddingPlace | None = None
 
     @property
     def is_soft(self) -> bool:

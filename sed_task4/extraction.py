@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from common.audio.files import read_mono
+from common.audio.formats import stem_of
 from common.data.extraction import Item, input_arrays, input_specs
 from common.data.family_store import ExtractionTask, FamilyStore
 from common.data.feature_store import FeatureStore
@@ -31,6 +32,7 @@ from sed_task4.dataset import (
     labels_of,
     warn_absent_classes,
 )
+from sed_task4.embeddings import find_embeddings, read_embeddings
 from sed_task4.features import (
     FeatureConfig,
     compute_features,
@@ -38,10 +40,11 @@ from sed_task4.features import (
     prepare_audio,
 )
 from sed_task4.labels import class_mask, event_array, frame_activity, held, multi_hot, soft_activity
-from sed_task4.layouts import has_soft_labels
+from sed_task4.layouts import has_soft_labels, masks_classes
 
 logger = logging.getLogger(__name__)
 
+EMBEDDINGS, VALID_CLASSES = "embeddings", "valid_classes"  # further inputs of networks
 ACCESS_ERRORS = "item_access_error.csv"  # tab-separated, so also usable as files_to_remove.csv
 
 
@@ -63,6 +66,8 @@ class ExampleMaker:
         levels = level_statistics_array(inputs["features"], self.features)
         if levels and self.features.on_device:  # statistics are of the levels alone
             del inputs["features"]
+        if self.dataset.embeddings is not None and clip.embeddings is not None:
+            inputs[EMBEDDINGS] = read_embeddings(clip.embeddings, self.dataset.embeddings)
         labels = clip_labels(clip, self.dataset, self.features, n_frames, inside)
         return inputs | levels | labels
 
@@ -95,7 +100,8 @@ def clip_labels(
         labels of frames and for classes that nobody listened for; `tags` int8 (K,), those of the
         events if there are no weak ones, -1 without any; `events` float64 (n, 3), class, onset and
         offset in seconds, of soft labels those above `CERTAIN`; `labelled` uint8, 1 for labels of
-        frames.
+        frames; and where subsets have classes of their own, `valid_classes` uint8 (K,), 1 for those
+        that the labels of the clip are about.
     """
     n_classes, certain = len(dataset.classes), certain_events(clip)
     activity = np.full((n_frames, n_classes), -1, _activity_type(dataset))
@@ -113,7 +119,11 @@ def clip_labels(
         unknown = ~class_mask(clip.known, dataset.classes)
         activity[:, unknown], tags[unknown] = -1, -1
     labelled = np.array(clip.events is not None, np.uint8)
-    return {"activity": activity, "tags": tags, "events": events, "labelled": labelled}
+    arrays = {"activity": activity, "tags": tags, "events": events, "labelled": labelled}
+    if masks_classes(dataset.layout):
+        known = dataset.classes if clip.known is None else clip.known
+        arrays[VALID_CLASSES] = class_mask(known, dataset.classes).astype(np.uint8)
+    return arrays
 
 
 def held_activity(
@@ -156,13 +166,17 @@ class ClipStore(FamilyStore):
     """Stores of clips, one for each subset of the dataset, which is also its only group."""
 
     def folder_name(self, task: ExtractionTask, set_name: str) -> str:
-        return f"{task.dataset.layout}_{set_name}_{task.features.kind}"
+        name = f"{task.dataset.layout}_{set_name}_{task.features.kind}"
+        embeddings = task.dataset.embeddings
+        return name if embeddings is None else f"{name}_with_{Path(embeddings.folder).name}"
 
     def content(self, task: ExtractionTask, set_name: str) -> dict[str, Any]:
         dataset: DatasetConfig = task.dataset
         names, classes = ("sample_rate_hz", "clip_s", "max_clips"), list(dataset.classes)
         numbers = {name: getattr(dataset, name) for name in names}
-        facts = {"layout": dataset.layout, "subset": set_name, "classes": classes}
+        facts: dict[str, Any] = {"layout": dataset.layout, "subset": set_name, "classes": classes}
+        if dataset.embeddings is not None:  # whose folder may move
+            facts |= {"embeddings": dataset.embeddings.model_dump(exclude={"folder"})}
         return {"dataset": facts | numbers}
 
     def items(self, task: ExtractionTask, set_name: str) -> list[Item]:
@@ -178,7 +192,8 @@ class ClipStore(FamilyStore):
         """
         check_finished(Path(task.dataset_dir))
         clips, missing = find_clips(task.dataset_dir, task.dataset, set_name)
-        return [_item(clip) for clip in clips[: task.dataset.max_clips]], missing
+        clips = _with_embeddings(clips[: task.dataset.max_clips], task.dataset, set_name)
+        return [_item(clip) for clip in clips], missing
 
     def schema(self, task: ExtractionTask) -> ExampleSchema:
         return example_schema(task.dataset, task.features)
@@ -234,6 +249,11 @@ def example_schema(dataset: DatasetConfig, features: FeatureConfig) -> ExampleSc
     """Arrays of one clip: features or audio, frame-level labels, tags, events, strong or not."""
     n_classes, frontend = len(dataset.classes), frontend_of(features, dataset.sample_rate_hz)
     shape = feature_shape(features, dataset.sample_rate_hz)
+    further: dict[str, ArraySpec] = {}
+    if dataset.embeddings is not None:
+        further[EMBEDDINGS] = ArraySpec(dataset.embeddings.dtype, dataset.embeddings.shape)
+    if masks_classes(dataset.layout):
+        further[VALID_CLASSES] = ArraySpec("uint8", (n_classes,))
     return ExampleSchema(
         {
             **input_specs(frontend, features.dtype, shape),
@@ -241,6 +261,7 @@ def example_schema(dataset: DatasetConfig, features: FeatureConfig) -> ExampleSc
             "tags": ArraySpec("int8", (n_classes,)),
             "events": ArraySpec("float64", (None, 3)),
             "labelled": ArraySpec("uint8", ()),
+            **further,
         }
     )
 
@@ -271,6 +292,16 @@ def _run_set(
     return store
 
 
+def _with_embeddings(clips: list[Clip], dataset: DatasetConfig, subset: str) -> list[Clip]:
+    """Clips with the places of their embeddings, if any are wanted; DataError if some lack them."""
+    if dataset.embeddings is None:
+        return clips
+    stems = [stem_of(clip.audio_path.name) for clip in clips]
+    places = find_embeddings(dataset.embeddings, subset, stems)
+    pairs = zip(clips, stems, strict=True)
+    return [replace(clip, embeddings=places[stem]) for clip, stem in pairs]
+
+
 def _item(clip: Clip) -> Item:
     """Item of a clip; the checksum of its labels, which have no file, changes with them."""
     rows: list[list[Any]] = []
@@ -281,7 +312,12 @@ def _item(clip: Clip) -> Item:
     known = repr(facts_of_labels if clip.known is None else (*facts_of_labels, clip.known))
     labels = f"labels {zlib.crc32(known.encode()):08x}"
     facts = {GROUP: clip.group} if clip.group is not None else {}
-    return Item(clip.name, clip.subset, (clip.audio_path,), clip, labels, facts=facts)
+    sources, place = [clip.audio_path], clip.embeddings
+    if place is not None and place.row is None:
+        sources.append(place.path)
+    elif place is not None:  # gigabytes, which are not read to be compared
+        labels += f", embeddings {place.digest}"
+    return Item(clip.name, clip.subset, tuple(sources), clip, labels, facts=facts)
 
 
 def _list_problems(folder: Path, problems: Mapping[str, str]) -> None:

@@ -212,3 +212,8 @@ def subset_place(layout: Layout, subset: str) -> SubsetPlace:
 def has_soft_labels(layout: Layout) -> bool:
     """True if a subset of a layout has soft labels, so that those of frames are not whole."""
     return any(place.kind == "soft" for place in LAYOUTS[layout].values())
+
+
+def masks_classes(layout: Layout) -> bool:
+    """True if subsets of a layout have classes of their own; others are unknown in their clips."""
+    return any(place.classes is not None for place in LAYOUTS[layout].values())

@@ -115,8 +115,8 @@ class BatchFinisher:
 
     def __call__(
         self, batch: Tensors, number: tf.Tensor, index: tf.Tensor
-    ) -> tuple[tf.Tensor, Tensors]:
-        """Finishes batch `index` of pass `number`."""
+    ) -> tuple[tf.Tensor | Tensors, Tensors]:
+        """Finishes batch `index` of pass `number`: input of the model, and targets."""
         features = batch[FEATURES]  # (B, T, F, C)
         key = draw_key(-1 - self.seed, number, index)
         n_joint = (features.shape[0] or tf.shape(features)[0]) * self.world.size
@@ -132,7 +132,7 @@ class BatchFinisher:
                 batch = self._mask(batch, tf.reduce_all(cut, axis=2))
         if self.interleaved_channels:
             features = interleave(features, self.interleaved_channels)
-        return features, self.cutter.targets_of(batch)
+        return self.cutter.model_inputs(features, batch), self.cutter.targets_of(batch)
 
     def _turn_vectors(self, batch: Tensors, rows: tf.Tensor) -> Tensors:
         """Turns the vectors in targets that are made from events."""

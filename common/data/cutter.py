@@ -24,6 +24,7 @@ from common.data.sequences import (
 )
 from common.data.shard_source import KNOWN, Tensors, input_name
 from common.data.tfrecord import ExampleSchema, tf
+from common.errors import DataError
 from common.features.frontend import AUDIO
 from common.settings.pipeline import PipelineConfig
 
@@ -44,11 +45,12 @@ class SequenceCutter:
         cut_labels: those of them that are cut in time.
         whole_labels: those of them that belong to whole recordings.
         event_targets: makes the targets from events; None: they are made of `labels`.
+        inputs: arrays of whole recordings that the model takes beside its features.
         names: all arrays that are read.
 
     Raises:
-        ValueError: unknown arrays, arrays with and without time for one output, or a stride that
-            does not divide the sequence.
+        ValueError: unknown arrays, inputs without a fixed shape, arrays with and without time for
+            one output, or a stride that does not divide the sequence.
     """
 
     def __init__(
@@ -63,7 +65,8 @@ class SequenceCutter:
         self._unknown = frozenset(sequence_format.unknown)
         stored = {name for own in self._targets.values() for name in own}
         self.labels = sorted(stored if self.event_targets else stored | {ACTIVITY})
-        missing = sorted({self.input_name, *self.labels} - set(schema.arrays))
+        self.inputs = sequence_format.inputs
+        missing = sorted({self.input_name, *self.labels, *self.inputs} - set(schema.arrays))
         if missing:
             raise ValueError(
                 f"The schema lacks arrays. Expected: {missing}. Received: {sorted(schema.arrays)}."
@@ -79,10 +82,13 @@ class SequenceCutter:
                     "An output's arrays must all have a time axis, or none of them. Received:"
                     f" {output}: {list(names)}."
                 )
+        open_ended = [name for name in self.inputs if None in schema.arrays[name].shape]
+        if open_ended:
+            raise ValueError(f"Inputs have a fixed shape in each record. Received: {open_ended}.")
         self.cut_labels = [name for name in self.labels if schema.arrays[name].has_time]
         self.whole_labels = [name for name in self.labels if not schema.arrays[name].has_time]
         labelled = [LABELLED] if LABELLED in schema.arrays else []
-        self.names = [FEATURES, *self.labels, *labelled]
+        self.names = [FEATURES, *self.labels, *self.inputs, *labelled]
 
     @property
     def sequence_bytes(self) -> int:
@@ -130,7 +136,7 @@ class SequenceCutter:
         cut[INSIDE] = (within < frames) & arrays[KNOWN]
         features = tf.gather(arrays[FEATURES], tf.minimum(wanted, pieces - 1))
         cut[FEATURES] = self.padded(features, wanted < pieces)
-        for name in self.whole_labels:
+        for name in (*self.whole_labels, *self.inputs):
             repeated = tf.repeat(arrays[name][None], n_sequences, axis=0)
             cut[name] = tf.ensure_shape(repeated, [None, *arrays[name].shape])
         return cut
@@ -144,6 +150,29 @@ class SequenceCutter:
         if self._padding is None:
             return features
         return tf.where(real[..., None, None], features, tf.constant(self._padding, features.dtype))
+
+    def check_inputs(self, frames: np.ndarray) -> None:
+        """Refuses recordings of several sequences, whose inputs would not be those of a sequence.
+
+        Args:
+            frames: of each recording, (N,).
+
+        Raises:
+            DataError: a recording is longer than a sequence, and an input has frames of its own.
+        """
+        timed = [name for name in self.inputs if len(self.schema.arrays[name].shape) > 1]
+        if timed and frames.max() > self.sequence_frames:
+            raise DataError(
+                f"{', '.join(timed)} belong to whole recordings. Expected: recordings of at most"
+                f" {self.sequence_frames} frames, one sequence. Received: {frames.max()} frames."
+                f" Set `pipeline.sequence_frames: {frames.max()}`."
+            )
+
+    def model_inputs(self, features: tf.Tensor, arrays: Tensors) -> tf.Tensor | Tensors:
+        """Input of the model: features, or by name features and the other inputs."""
+        if not self.inputs:
+            return features
+        return {FEATURES: features} | {name: arrays[name] for name in self.inputs}
 
     def targets_of(self, batch: Tensors) -> Tensors:
         """Targets of the model by output, float32 (B, T', width) or (B, width), of cut labels."""

@@ -89,9 +89,10 @@ def train_stream(
         world: rank among processes that train together.
 
     Returns:
-        Endless dataset of features (B, T, F, C), or audio (B, (T + context_frames) * hop, C), and
-        {output: float32 (B, T // target_stride, width)}, (B, width) for arrays of whole recordings;
-        of several processes each gets B / n of the rows.
+        Endless dataset of features (B, T, F, C), or audio (B, (T + context_frames) * hop, C), or
+        with `inputs` of the format a dict of `features` and them, each (B, ...), and {output:
+        float32 (B, T // target_stride, width)}, (B, width) for arrays of whole recordings; of
+        several processes each gets B / n of the rows.
 
     Raises:
         DataError: no shards or names, recordings that do not fill one batch, or with `cache` a
@@ -192,16 +193,14 @@ def parts_stream(
     if len(streams) == 1 and parts.number_output is None:
         return streams[0]
 
-    def join(*batches: tuple[tf.Tensor, Tensors]) -> tuple[tf.Tensor, Tensors]:
+    def join(*batches: tuple) -> tuple:
         n_local = max(1, n_devices // world.size)
-        features = _joined_rows([features for features, _ in batches], n_local)
-        each = [targets for _, targets in batches]
-        targets = {name: _joined_rows([one[name] for one in each], n_local) for name in each[0]}
+        batch = tf.nest.map_structure(lambda *own: _joined_rows(own, n_local), *batches)
         if parts.number_output is not None:
-            rows = enumerate(features for features, _ in batches)
-            numbers = [tf.fill(tf.shape(own)[:1], number) for number, own in rows]
-            targets[parts.number_output] = _joined_rows(numbers, n_local)
-        return features, targets
+            firsts = [tf.nest.flatten(inputs)[0] for inputs, _ in batches]
+            numbers = [tf.fill(tf.shape(own)[:1], number) for number, own in enumerate(firsts)]
+            batch[1][parts.number_output] = _joined_rows(numbers, n_local)
+        return batch
 
     joined = tf.data.Dataset.zip(tuple(streams)).map(join)
     return joined.with_options(_options()).prefetch(_PREFETCHED)
@@ -295,7 +294,8 @@ def evaluation_stream(
             `sequence_frames`.
 
     Returns:
-        Dataset of dicts: `name`; `features` (n, T, F, C), n sequences, or their audio (n, S, C);
+        Dataset of dicts: `name`; `features` (n, T, F, C), n sequences, or their audio (n, S, C), or
+        with `inputs` of the format a dict of these and them;
         `targets` {output: float32 (n, T', width), one frame for the middle of each `target_stride`
         frames, or (n, width), n times the same, for arrays of whole recordings}; `events` (events,
         columns), if the schema has them; `labelled`, bool; `frames`, of the recording;
@@ -309,7 +309,9 @@ def evaluation_stream(
     source = ShardSource(selection, sequence_format.context_frames)
     wanted = [*cutter.names, *([EVENTS] if EVENTS in selection.schema.arrays else [])]
     # Shards that TensorFlow could not read raise their error here.
-    _known_and_frames(source, cutter, source.find(wanted))
+    _, all_frames = _known_and_frames(source, cutter, source.find(wanted))
+    if not pipeline.whole_recordings:
+        cutter.check_inputs(all_frames)
 
     packed = sequence_format.interleaved_channels
 
@@ -321,10 +323,11 @@ def evaluation_stream(
         sequences = cutter.cut(arrays, n_sequences, length)
         sequences |= made_for_recording(cutter, arrays, frames, n_sequences, length)
         features = sequences.pop(FEATURES)
+        features = interleave(features, packed) if packed else features
         kept = {EVENTS: arrays[EVENTS]} if EVENTS in arrays else {}
         return kept | {
             "name": arrays["name"],
-            "features": interleave(features, packed) if packed else features,
+            "features": cutter.model_inputs(features, sequences),
             "targets": cutter.targets_of(sequences),
             "labelled": arrays[LABELLED] > 0 if LABELLED in arrays else tf.constant(True),
             "frames": frames,
@@ -392,7 +395,8 @@ def _reader(
     whole = {name: tf.constant(arrays[name].whole(name)) for name in cutter.whole_labels}
     frames_of, known_of = tf.constant(frames, tf.int32), tf.constant(known)
     context = cutter.context_frames
-    reader = FrameReader(sides, cutter.sequence_frames, {cutter.input_name: context})
+    cutter.check_inputs(frames)
+    reader = FrameReader(sides, cutter.sequence_frames, {cutter.input_name: context}, cutter.inputs)
     specs = [arrays[name].schema.arrays[name] for name in reader.names]
     types = [tf.as_dtype(spec.dtype) for spec in specs]
 
@@ -466,7 +470,9 @@ def _load(source: ShardSource, cutter: SequenceCutter) -> tuple[Tensors, Tensors
     """Reads all recordings: arrays joined in time, arrays of whole recordings, frames of each."""
     timed = (FEATURES, *cutter.cut_labels, INSIDE)
     joined: dict[str, list[np.ndarray]] = {name: [] for name in timed}
-    whole: dict[str, list[np.ndarray]] = {name: [] for name in cutter.whole_labels}
+    whole: dict[str, list[np.ndarray]] = {
+        name: [] for name in (*cutter.whole_labels, *cutter.inputs)
+    }
     for example in source.examples():
         n_frames = source.n_frames(example)
         joined[FEATURES].append(example[FEATURES])
@@ -474,12 +480,13 @@ def _load(source: ShardSource, cutter: SequenceCutter) -> tuple[Tensors, Tensors
             if len(example[name]) != n_frames:
                 raise mismatch(f": `{name}` of {example['name']} has another number of frames.")
             joined[name].append(example[name])
-        for name in cutter.whole_labels:
-            whole[name].append(example[name])
+        for name, kept in whole.items():
+            kept.append(example[name])
         joined[INSIDE].append(np.full(n_frames, bool(example.get(LABELLED, True))))
     if not joined[FEATURES]:
         raise source.nothing_wanted()
     frames = np.array([len(inside) for inside in joined[INSIDE]])
+    cutter.check_inputs(frames)
     with tf.device("CPU:0"):  # a GPU's memory is the model's
         arrays = {name: tf.convert_to_tensor(_joined(joined.pop(name))) for name in list(joined)}
         stacked = {name: tf.convert_to_tensor(np.stack(array)) for name, array in whole.items()}

@@ -60,6 +60,8 @@ class SequenceFormat:
             `common.features.frontend`.
         event_targets: makes the targets from the events, in place of `targets`.
         unknown: arrays whose labels count as unknown: -1 in the targets; others are ignored.
+        inputs: arrays of whole recordings, of a fixed shape, that the model takes beside its
+            features, such as embeddings (L, D) of another model.
 
     Raises:
         ValueError: padding is combined with interleaved channels, or unknown arrays with targets
@@ -73,6 +75,7 @@ class SequenceFormat:
     context_frames: int = 0
     event_targets: EventTargets | None = None
     unknown: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.unknown and self.event_targets is not None:

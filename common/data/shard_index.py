@@ -221,8 +221,9 @@ class FrameReader:
         sides: Sequence[Records],
         sequence_frames: int,
         context_frames: Mapping[str, int] | None = None,
+        entire: Sequence[str] = (),
     ) -> None:
-        """Prepares to read all arrays whose first axis is time.
+        """Prepares to read all arrays whose first axis is time, and some others.
 
         Args:
             sides: records of the same recordings in the same order, each with other arrays; all
@@ -230,11 +231,22 @@ class FrameReader:
             sequence_frames: frames of each sequence, T.
             context_frames: by name of the array, entries that a sequence and each recording have
                 beyond its frames.
+            entire: arrays of a fixed shape, of which a sequence gets those of its recording.
         """
-        self.sides = list(sides)
-        specs = {name: side.schema.arrays[name] for side in sides for name in side.frames}
+        self.sides, self._entire = list(sides), frozenset(entire)
+        specs = {
+            name: spec
+            for side in sides
+            for name, spec in side.schema.arrays.items()
+            if name in side.frames or name in self._entire
+        }
         self.names, context = list(specs), context_frames or {}
-        self.rows = {name: sequence_frames + context.get(name, 0) for name in specs}
+        self.rows = {
+            name: int(spec.shape[0] or 1)
+            if name in self._entire
+            else sequence_frames + context.get(name, 0)
+            for name, spec in specs.items()
+        }
         self._types = {name: np.dtype(spec.dtype).newbyteorder("<") for name, spec in specs.items()}
         self._shapes = {name: tuple(n or 0 for n in spec.shape[1:]) for name, spec in specs.items()}
         self._row_bytes = {
@@ -265,7 +277,8 @@ class FrameReader:
             pairs = list(zip(recordings.tolist(), starts.tolist(), strict=True))
             for side in self.sides:
                 for row, (recording, start) in enumerate(pairs):
-                    targets = {name: raw[name][row] for name in side.frames}
+                    own = [name for name in side.offsets if name in raw]
+                    targets = {name: raw[name][row] for name in own}
                     self._read(side, recording, start, targets)
             return [self._typed(name, raw[name]) for name in self.names]
 
@@ -277,8 +290,10 @@ class FrameReader:
         try:
             with open(path, "rb", buffering=0) as file:
                 for name, target in targets.items():
-                    count = min(self.rows[name], int(side.frames[name][recording]) - start)
-                    offset = int(side.offsets[name][recording]) + start * self._row_bytes[name]
+                    count, first = self.rows[name], 0
+                    if name not in self._entire:
+                        count, first = min(count, int(side.frames[name][recording]) - start), start
+                    offset = int(side.offsets[name][recording]) + first * self._row_bytes[name]
                     _fill(file.fileno(), target[:count].reshape(-1).data, offset)
                     if count < len(target):
                         target[count:] = target[count - 1]

@@ -16,8 +16,11 @@ _REMEDY = "Delete the features and run `python batch_feature_extraction.py <task
 class Model(Protocol):
     """A Keras model, or several as one: see `common.training.ensemble.Ensemble`."""
 
-    def predict_on_batch(self, batch: np.ndarray, /) -> Mapping[str, Any]:
-        """From features (B, T, F, C), or audio (B, S, C), to outputs (B, ...) by name."""
+    def predict_on_batch(self, batch: Any, /) -> Mapping[str, Any]:
+        """From features (B, T, F, C), or audio (B, S, C), to outputs (B, ...) by name.
+
+        A model with more inputs takes a dict of `features` and those.
+        """
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,12 @@ def predict_recordings(model: Model, recordings: Iterable[Mapping]) -> Iterator[
         DataError: the name of a record could not be that of a file.
     """
     for element in recordings:
-        features = np.asarray(element["features"])
-        outputs = model.predict_on_batch(features)
+        given = element["features"]
+        inputs: Any = np.asarray(given)
+        if isinstance(given, Mapping):
+            inputs = {name: np.asarray(array) for name, array in given.items()}
+        features = inputs["features"] if isinstance(inputs, dict) else inputs
+        outputs = model.predict_on_batch(inputs)
         frames, sequence_frames = int(element["frames"]), int(element["sequence_frames"])
         join = partial(_joined, frames=frames, sequence_frames=sequence_frames)
         yield Prediction(

@@ -46,7 +46,13 @@ class ModelInput:
         context = context_frames(self.frontend)
         made = stage.event_targets
         return SequenceFormat(
-            stage.targets, stage.target_stride, interleaved, padding, context, made
+            stage.targets,
+            stage.target_stride,
+            interleaved,
+            padding,
+            context,
+            made,
+            inputs=stage.inputs,
         )
 
 

@@ -58,6 +58,8 @@ class Stage:
             start with fresh weights.
         outputs_used: outputs that are scored from this stage's model; empty: all.
         event_targets: makes the targets from events, in place of `targets`.
+        inputs: arrays of whole recordings that the network takes beside its features, see
+            `common.data.sequences.SequenceFormat`.
         part_target: name of a further target, int32 (B,): number of the part of the batch that each
             row belongs to, from 0 on, for losses of some parts; None: none.
         part_of: name of the system that the stage belongs to, where a run trains and compares
@@ -78,6 +80,7 @@ class Stage:
     keeps: Callable[[str], bool] = any_layer
     outputs_used: tuple[str, ...] = ()
     event_targets: EventTargets | None = None
+    inputs: tuple[str, ...] = ()
     part_target: str | None = None
     part_of: str = ""
     join: Callable[[ModelParts], Any] | None = None

@@ -83,3 +83,23 @@ def test_an_unknown_subset_lists_the_known_ones(tmp_path, capsys):
         "the layout dcase2019 does not have: unlabel_out_of_domain. Expected: some of weak"
         in capsys.readouterr().err
     )
+
+
+PARTS = (
+    "[{name: weak, subsets: [weak], batch_size: 1, labels: weak, validation_fraction: 0.4},"
+    " {name: unlabelled, subsets: [unlabel_in_domain], batch_size: 2, labels: none},"
+    " {name: strong, subsets: [synthetic], batch_size: 2, labels: strong,"
+    " validation_fraction: 0.3}]"
+)
+
+
+def test_a_system_trains_on_batches_of_parts(folder, capsys):
+    few = {"training.epochs": "1", "training.iterations_per_epoch": "null"}
+    parts = {"sets.parts": PARTS, "sets.epoch_part": "strong"}
+    both = {"sets.statistics": "[weak, synthetic, unlabel_in_domain]"}
+    assert main(["cnn9-demo", "parts", *arguments(folder, CNN | few | parts | both)]) == 0
+    run = folder / "output" / "cnn9-demo_parts"
+    held_out = json.loads((run / "validation_split.json").read_text())
+    assert {subset: len(names) for subset, names in held_out.items()} == {"weak": 2, "synthetic": 2}
+    finished = json.loads((run / "cnn" / "training.json").read_text())
+    assert finished["iterations_per_epoch"] == 2  # four clips, two in each batch

@@ -232,6 +232,7 @@ class Stage:
     target_stride = 1
     event_targets = None
     part_target = None
+    inputs = ()
 
 
 @pytest.fixture(scope="module")
