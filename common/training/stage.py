@@ -17,7 +17,6 @@ from common.io.files import write_json, write_text
 from common.io.tables import to_csv
 from common.models.audio_features import FRONTEND, AudioFeatures
 from common.models.layers import STATISTICS, copy_weights, with_statistics
-from common.models.mean_teacher import chosen_network
 from common.models.optimizer import build_optimizer
 from common.models.saving import load_model
 from common.runtime.distribution import devices, jit_setting
@@ -35,6 +34,7 @@ from common.training.callbacks import (
     latest_state,
     remove_older_states,
 )
+from common.training.mean_teacher import chosen_network
 from common.training.progress import ProgressLines, score_names
 from common.training.run_directory import FINISHED, Finished, read_form
 from common.training.system import ModelParts, Stage

@@ -28,7 +28,7 @@ def mt_ramps(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 
 def mt_ema(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from common.models.mean_teacher import kept_share, running_mean
+    from common.training.mean_teacher import kept_share, running_mean
 
     outputs = {}
     for name, earlier in (("baseline", 0), ("fdy", 1)):
@@ -57,7 +57,7 @@ class Losses:
         import keras
 
         from common.models.losses import MaskedBinaryCrossentropy
-        from common.models.mean_teacher import MeanTeacher
+        from common.training.mean_teacher import MeanTeacher
 
         ramp_iterations = config.pop("ramp_iterations", 0.0)
         self.batch_axes = config.pop("class_axis", -1)

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from common.models.layers import weights_by_name
-from common.models.mean_teacher import MeanTeacher, build_augmented, chosen_network
 from common.settings.batch_augmentation import BatchAugmentation
 from common.settings.mean_teacher import MeanTeacherConfig
 from common.settings.tasks import RateSchedule, RunConfig, TrainingConfig
 from common.training.callbacks import ScoreOnValidation
+from common.training.mean_teacher import MeanTeacher, build_augmented, chosen_network
 from common.training.stage import Goal, ScoredSets, StageData, train_stage
 from common.training.system import ModelParts, Stage
-from tests.common.models.teacher_networks import BANDS, LOSSES, PARTS, STRIDE, batch, network
+from tests.common.training.teacher_networks import BANDS, LOSSES, PARTS, STRIDE, batch, network
 from tests.histories import finished_text, history_rows
 
 TRAINING = TrainingConfig(

@@ -6,7 +6,9 @@ import pytest
 from scipy import stats
 
 from common.errors import ConfigError
-from common.models.feature_augmentation import (
+from common.settings.batch_augmentation import BatchAugmentation
+from common.settings.mean_teacher import TeacherNoise
+from common.training.batch_augmentation import (
     BandMask,
     Batch,
     FilterAugment,
@@ -18,8 +20,6 @@ from common.models.feature_augmentation import (
     beta_quantiles,
     build_changes,
 )
-from common.settings.batch_augmentation import BatchAugmentation
-from common.settings.mean_teacher import TeacherNoise
 
 PARTS = {"strong": 3, "weak": 2, "unlabelled": 4}
 X = np.random.default_rng(0).random((9, 40, 16, 1)).astype(np.float32)

@@ -6,14 +6,14 @@ import sys
 
 import numpy as np
 
-from tests.common.models.teacher_networks import QUIET, teacher_model, two_batches
+from tests.common.training.teacher_networks import QUIET, teacher_model, two_batches
 from tests.patience import PATIENCE_S
 
 PROGRAM = """
 import sys
 import keras
 import numpy as np
-from tests.common.models.teacher_networks import ALL_CHANGES, QUIET, teacher_model, two_batches
+from tests.common.training.teacher_networks import ALL_CHANGES, QUIET, teacher_model, two_batches
 
 assert keras.backend.backend() == "jax"
 model = teacher_model(QUIET)

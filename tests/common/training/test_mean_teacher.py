@@ -7,16 +7,16 @@ import pytest
 from common.errors import ConfigError
 from common.models.layers import with_statistics
 from common.models.losses import MaskedBinaryCrossentropy
-from common.models.mean_teacher import (
+from common.models.saving import load_model
+from common.settings.mean_teacher import MeanTeacherConfig
+from common.training.mean_teacher import (
     AugmentedModel,
     MeanTeacher,
     chosen_network,
     kept_share,
     outputs_of,
 )
-from common.models.saving import load_model
-from common.settings.mean_teacher import MeanTeacherConfig
-from tests.common.models.teacher_networks import (
+from tests.common.training.teacher_networks import (
     ALL_CHANGES,
     LOSSES,
     PARTS,

@@ -19,7 +19,12 @@ import keras
 
 from common.errors import ConfigError
 from common.features.frontend import AUDIO
-from common.models.feature_augmentation import (
+from common.models.layers import PACKAGE, STATISTICS
+from common.models.losses import ConsistencyLoss
+from common.models.optimizer import rise
+from common.settings.batch_augmentation import BatchAugmentation
+from common.settings.mean_teacher import MeanTeacherConfig, NetworkName
+from common.training.batch_augmentation import (
     Batch,
     BatchChange,
     Draws,
@@ -27,11 +32,6 @@ from common.models.feature_augmentation import (
     build_changes,
     n_devices,
 )
-from common.models.layers import PACKAGE, STATISTICS
-from common.models.losses import ConsistencyLoss
-from common.models.optimizer import rise
-from common.settings.batch_augmentation import BatchAugmentation
-from common.settings.mean_teacher import MeanTeacherConfig, NetworkName
 
 FEATURES, EMBEDDINGS, CLASS_MASK = "features", "embeddings", "class_mask"  # inputs by name
 DRAWS = "draws"  # output of training: draws that the labels need

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 
 from common.models.losses import MaskedBinaryCrossentropy
-from common.models.mean_teacher import MeanTeacher, build_augmented
 from common.settings.batch_augmentation import BatchAugmentation
 from common.settings.mean_teacher import MeanTeacherConfig
+from common.training.mean_teacher import MeanTeacher, build_augmented
 
 PARTS = {"strong": 2, "weak": 2, "unlabelled": 4}
 BANDS, CLASSES, STRIDE = 8, 3, 4
