@@ -5,6 +5,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from common.settings.batch_augmentation import BatchAugmentation
+from common.settings.mean_teacher import MeanTeacherConfig
 from common.settings.section import Section
 from common.settings.tasks import BaseTask, TrainingConfig
 from sed_task4.dataset import DatasetConfig
@@ -32,9 +34,6 @@ class PartConfig(Section):
         description=(
             "strong and soft: also learn labels of clips, which follow from those of the events."
         ),
-    )
-    consistency: bool = Field(
-        True, description="Its clips count in the consistency of student and teacher."
     )
     validation_fraction: float = Field(
         0.0,
@@ -164,9 +163,48 @@ class SetsConfig(Section):
 class Task4Training(TrainingConfig):
     """Training of a network with a clip-level and a frame-level output."""
 
-    monitor: Literal["map", "clip_macro_f", "event_macro_f", "segment_macro_f"] = Field(
-        "map", description="Validation score that stops training and chooses the model."
+    monitor: Literal[
+        "map",
+        "clip_macro_f",
+        "event_macro_f",
+        "segment_macro_f",
+        "intersection_macro_f",
+        "weak_and_event_f",
+        "weak_and_intersection_f",
+    ] = Field(
+        "map",
+        description="Validation score that stops training and chooses the model. weak_and_event_f"
+        " (2019): F of the tags of weakly labelled clips plus event-based F of strongly labelled"
+        " ones; weak_and_intersection_f (from 2021 on): plus the intersection-based one.",
     )
+    mean_teacher: MeanTeacherConfig | None = Field(
+        None, description="Teacher of the system mean_teacher; null: only the network itself."
+    )
+    batch_augmentation: BatchAugmentation = Field(
+        BatchAugmentation(),
+        description="Changes of the batches of the system mean_teacher, in the model.",
+    )
+    loss: Literal["cross_entropy", "asymmetric_focal"] = Field(
+        "cross_entropy",
+        description="Loss of the system mean_teacher; asymmetric_focal: see `focal_powers`.",
+    )
+    focal_powers: tuple[float, float] = Field(
+        (0.0, 1.0),
+        description="Exponents of the asymmetric focal loss: of active entries, of inactive ones.",
+    )
+    clip_loss_weight: float = Field(
+        1.0,
+        ge=0,
+        description="Weight of the clip-level loss of the system mean_teacher against the"
+        " frame-level one; FDY-SED: 0.5.",
+    )
+
+    @property
+    def of_mean_teacher(self) -> list[str]:
+        """Settings that only the system mean_teacher reads and that are not the defaults."""
+        names = ("mean_teacher", "batch_augmentation", "loss", "focal_powers", "clip_loss_weight")
+        default = type(self)()
+        return [name for name in names if getattr(self, name) != getattr(default, name)]
 
 
 class SecondPassConfig(Section):

@@ -25,8 +25,11 @@ from common.models.audio_features import features_of
 from common.models.levels import level_layers
 from common.runtime.distribution import devices
 from common.settings.pipeline import PipelineConfig
+from common.training.batch_augmentation import build_changes
+from common.training.callbacks import Scorer
 from common.training.evaluation import Prediction, predict_recordings
 from common.training.experiment import BaseExperiment
+from common.training.mean_teacher import chosen_network, other_networks
 from common.training.run_directory import read_form
 from common.training.stage_data import ModelInput, stage_data
 from common.training.system import Stage
@@ -54,7 +57,13 @@ from sed_task4.score import SystemOutput, TestSet, score_report
 from sed_task4.score_files import SCORES, ClipScores, clip_edges, write_score_files
 from sed_task4.submission import write_run_files
 from sed_task4.training_sets import training_sets, unlabelled_clips
-from sed_task4.validation import ClipResult, ClipScorer, ValidationScorer, take_in
+from sed_task4.validation import (
+    ClipResult,
+    ClipScorer,
+    TeacherScorer,
+    ValidationScorer,
+    take_in,
+)
 
 logger = logging.getLogger(__name__)
 THRESHOLDS = "tag_thresholds.json"
@@ -113,6 +122,34 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         if learns_from_unlabelled and not self.task.sets.unlabelled:
             name = self.task.system
             raise ConfigError(f"{name} learns from unlabelled clips: set `sets.unlabelled`.")
+        self._check_changes()
+
+    def _check_changes(self) -> None:
+        """Raises ConfigError if the settings of batches in the model do not fit."""
+        task, training = self.task, self.task.training
+        if task.system != "mean_teacher":
+            if unread := training.of_mean_teacher:
+                raise ConfigError(
+                    f"`training.{unread[0]}` is of the system mean_teacher. Expected: `system:"
+                    f" mean_teacher`, or no such setting. Received: `system: {task.system}`."
+                )
+            return
+        teacher = training.mean_teacher
+        changed = bool(training.batch_augmentation.used)
+        changed |= teacher is not None and teacher.noise.kind != "none"
+        if changed and not task.features.entry.is_linear:
+            kinds = [name for name, entry in task.features.KINDS.items() if entry.is_linear]
+            raise ConfigError(
+                "`training.batch_augmentation` and `training.mean_teacher.noise` change linear"
+                f" magnitudes. Expected: `features.kind` among {', '.join(kinds)}, or no change and"
+                f" `noise: {{kind: none}}`. Received: {task.features.kind}."
+            )
+        # Parts that the changes or the consistency name must be there before any work.
+        build_changes(
+            training.batch_augmentation,
+            {part.name: part.batch_size for part in task.sets.parts},
+            self.network.time_pooling,
+        )
 
     def run(self, stores: Sequence[FeatureStore], folder: Path) -> str:
         """Trains the stages in turn, and scores each of them on the test clips.
@@ -145,12 +182,26 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
                 unlabelled = unlabelled_clips(self.task.sets, store, sources, validation)
                 train = self._pseudo_labelled(before, unlabelled, place)
             model = self._train(stage, train, validation, before, store, place)
-            thresholds = self._thresholds(stage, model, validation, place)
-            decoding = self._decoding(stage, model, validation, place, thresholds)
-            before = FinishedPass(stage, model, thresholds, decoding)
+            for other in other_networks(model):  # the one that is used comes last, and counts
+                apart = dataclasses.replace(stage, name=f"{stage.name}, {other}")
+                folder_of_other = place / other
+                trained = self._finished(
+                    apart, chosen_network(model, other), validation, folder_of_other
+                )
+                self._test(trained, store, folder_of_other, found)
+            before = self._finished(stage, chosen_network(model), validation, place)
             self._test(before, store, place, found)
         self._draw_example(found, store, folder)
         return self.report([found], folder)
+
+    def _finished(
+        self, stage: Stage, model: keras.Model, validation: Selection, folder: Path
+    ) -> FinishedPass:
+        """Chooses thresholds and decoding of a trained network."""
+        folder.mkdir(parents=True, exist_ok=True)
+        thresholds = self._thresholds(stage, model, validation, folder)
+        decoding = self._decoding(stage, model, validation, folder, thresholds)
+        return FinishedPass(stage, model, thresholds, decoding)
 
     def _sources(self, stores: Sequence[FeatureStore]) -> dict[str, ClipSources]:
         """Source recordings of the clips of each subset; refuses sources shared by subsets."""
@@ -259,8 +310,12 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         warm = stage.learns_from == "predictions" and task.second_pass.warm_start
         start = before.model if warm and before is not None else None
 
-        def new_scorer() -> ValidationScorer:
+        def of_network() -> ValidationScorer:
             return ValidationScorer(self.new_clip_scorer(), clip_result)
+
+        def new_scorer() -> Scorer:
+            teacher = task.training.mean_teacher
+            return of_network() if teacher is None else TeacherScorer(of_network, teacher.use)
 
         return self.train(stage, data, new_scorer, folder, training, start)
 

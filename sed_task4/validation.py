@@ -1,18 +1,21 @@
 """Scores of clips during prediction: events and tags are kept, frame-level outputs are not."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, get_args
 
 import numpy as np
 
 from common.events.table import EventTable
 from common.metrics.tagging import tag_scores
+from common.settings.mean_teacher import NetworkName
 from common.training.callbacks import Scorer
 from common.training.evaluation import Prediction
+from common.training.mean_teacher import outputs_of
 from sed_task4.decoding import DecodingConfig, decode_clip
 from sed_task4.lengths import cut_to_length, frames_within
 from sed_task4.score import ScoringConfig, detection_scores, named_scores, named_tag_scores
+from sed_task4.threshold_scores import intersection_scores
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class ClipScorer:
         self.tag_thresholds = tag_thresholds
         self.names: list[str] = []
         self.estimates: list[np.ndarray] = []
+        self._lengths_s: list[float] = []
         self._references: list[np.ndarray] = []
         self._strong: list[int] = []  # numbers of the clips with strong labels
         self._tagged: list[int] = []  # numbers of the clips with known tags
@@ -99,6 +103,7 @@ class ClipScorer:
         estimate = decode_clip(frames, clip, self.decoding, self.hop_s, **gates)
         number = len(self.names)
         self.names.append(name)
+        self._lengths_s.append(end_s)
         self.estimates.append(estimate)
         self._tag_scores.append(np.asarray(clip, np.float64))
         if events is not None:
@@ -134,7 +139,31 @@ class ClipScorer:
             estimates = [self.estimates[each] for each in self._strong]
             estimate = EventTable.from_recordings(estimates, self.n_classes)
             scores |= named_scores(detection_scores(reference, estimate, self.scoring))
-        return scores
+            lengths_s = np.array([self._lengths_s[each] for each in self._strong])
+            scores |= intersection_scores(reference, estimate, lengths_s)[0]
+        return scores | self._joint_scores(scores)
+
+    def _joint_scores(self, scores: Mapping[str, float]) -> dict[str, float]:
+        """F of the tags of weakly labelled clips, and its sums with F of strongly labelled ones.
+
+        References:
+            The baselines of DCASE task 4 choose their models by these: with the event-based F in
+            2019, with the intersection-based one since 2021.
+        """
+        rows = np.isin(self._tagged, self._strong, invert=True)
+        if not rows.any():
+            return {}
+        thresholds = self.scoring.tag_threshold
+        thresholds = thresholds if self.tag_thresholds is None else self.tag_thresholds
+        probabilities = self.tag_probabilities[self._tagged][rows]
+        weak = tag_scores(np.stack(self._tags)[rows], probabilities, thresholds).macro_f
+        kinds = ("event", "intersection")
+        sums = {
+            f"weak_and_{kind}_f": weak + scores[f"{kind}_macro_f"]
+            for kind in kinds
+            if f"{kind}_macro_f" in scores
+        }
+        return {"weak_macro_f": weak, **sums}
 
     @property
     def tag_probabilities(self) -> np.ndarray:
@@ -165,6 +194,33 @@ class ValidationScorer(Scorer):
     def result(self) -> dict[str, float]:
         """Returns the scores that the labels allow."""
         return self.scorer.result()
+
+
+class TeacherScorer(Scorer):
+    """Scores student and teacher of the same predictions.
+
+    Args:
+        new_scorer: makes the scorer of one network.
+        use: network whose scores have their plain names, and decide; those of the other begin with
+            its name.
+    """
+
+    def __init__(self, new_scorer: Callable[[], ValidationScorer], use: NetworkName):
+        self.use = use
+        self.scorers = {name: new_scorer() for name in get_args(NetworkName)}
+
+    def update(self, prediction: Prediction) -> None:
+        """Takes in one clip."""
+        for name, scorer in self.scorers.items():
+            scorer.update(replace(prediction, outputs=outputs_of(prediction.outputs, name)))
+
+    def result(self) -> dict[str, float]:
+        """Returns the scores that the labels allow, of both networks."""
+        return {
+            score if name == self.use else f"{name}_{score}": value
+            for name, scorer in self.scorers.items()
+            for score, value in scorer.result().items()
+        }
 
 
 def take_in(scorer: ClipScorer, clip: ClipResult) -> None:

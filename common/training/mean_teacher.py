@@ -452,6 +452,13 @@ def chosen_network(model: keras.Model, use: NetworkName | None = None) -> keras.
     return network if model.frontend is None else _with_frontend(network, model.frontend)
 
 
+def other_networks(model: keras.Model) -> list[NetworkName]:
+    """Names of the networks of a trained model that its settings do not use."""
+    if not isinstance(model, MeanTeacher):
+        return []
+    return [name for name in model.networks if name != model.config.use]
+
+
 def outputs_of(outputs: Mapping[str, Any], use: NetworkName) -> dict[str, Any]:
     """Outputs of one network under their own names, from those of a mean teacher."""
     if use == "student":
