@@ -177,7 +177,7 @@ class Task4Training(TrainingConfig):
         " (2019): F of the tags of weakly labelled clips plus event-based F of strongly labelled"
         " ones; weak_and_intersection_f (from 2021 on): plus the intersection-based one.",
     )
-    mean_teacher: MeanTeacherConfig | None = Field(
+    teacher: MeanTeacherConfig | None = Field(
         None, description="Teacher of the system mean_teacher; null: only the network itself."
     )
     batch_augmentation: BatchAugmentation = Field(
@@ -202,7 +202,7 @@ class Task4Training(TrainingConfig):
     @property
     def of_mean_teacher(self) -> list[str]:
         """Settings that only the system mean_teacher reads and that are not the defaults."""
-        names = ("mean_teacher", "batch_augmentation", "loss", "focal_powers", "clip_loss_weight")
+        names = ("teacher", "batch_augmentation", "loss", "focal_powers", "clip_loss_weight")
         default = type(self)()
         return [name for name in names if getattr(self, name) != getattr(default, name)]
 

@@ -29,7 +29,7 @@ from common.training.batch_augmentation import build_changes
 from common.training.callbacks import Scorer
 from common.training.evaluation import Prediction, predict_recordings
 from common.training.experiment import BaseExperiment
-from common.training.mean_teacher import chosen_network, other_networks
+from common.training.teacher import chosen_network, other_networks
 from common.training.run_directory import read_form
 from common.training.stage_data import ModelInput, stage_data
 from common.training.system import Stage
@@ -134,13 +134,13 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
                     f" mean_teacher`, or no such setting. Received: `system: {task.system}`."
                 )
             return
-        teacher = training.mean_teacher
+        teacher = training.teacher
         changed = bool(training.batch_augmentation.used)
         changed |= teacher is not None and teacher.noise.kind != "none"
         if changed and not task.features.entry.is_linear:
             kinds = [name for name, entry in task.features.KINDS.items() if entry.is_linear]
             raise ConfigError(
-                "`training.batch_augmentation` and `training.mean_teacher.noise` change linear"
+                "`training.batch_augmentation` and `training.teacher.noise` change linear"
                 f" magnitudes. Expected: `features.kind` among {', '.join(kinds)}, or no change and"
                 f" `noise: {{kind: none}}`. Received: {task.features.kind}."
             )
@@ -314,7 +314,7 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
             return ValidationScorer(self.new_clip_scorer(), clip_result)
 
         def new_scorer() -> Scorer:
-            teacher = task.training.mean_teacher
+            teacher = task.training.teacher
             return of_network() if teacher is None else TeacherScorer(of_network, teacher.use)
 
         return self.train(stage, data, new_scorer, folder, training, start)

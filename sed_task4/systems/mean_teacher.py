@@ -2,7 +2,7 @@
 
 One network, `sed_task4.systems._mean_teacher_network`, learns from weakly labelled, unlabelled and
 strongly labelled clips at once: a student from the labels, and from the outputs of a teacher that
-is the running mean of its weights. Without `training.mean_teacher` the network learns alone, from
+is the running mean of its weights. Without `training.teacher` the network learns alone, from
 the labels.
 """
 
@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from common.models.losses import AsymmetricFocalLoss, MaskedBinaryCrossentropy
-from common.training.mean_teacher import build_augmented
+from common.training.teacher import build_augmented
 from common.training.system import ModelParts, Stage
 from sed_task4.systems._mean_teacher_network import (
     NetworkConfig,
@@ -48,12 +48,12 @@ def stages(task: Any) -> list[Stage]:
     """
     network, training = NetworkConfig.model_validate(task.network), task.training
     loss = _loss(training)
-    changes = training.mean_teacher is not None or training.batch_augmentation.used
+    changes = training.teacher is not None or training.batch_augmentation.used
 
     def join(parts: ModelParts) -> keras.Model:
         return build_augmented(
             parts.build,
-            config=training.mean_teacher,
+            config=training.teacher,
             augmentation=training.batch_augmentation,
             parts={part.name: part.batch_size for part in task.sets.parts},
             stride=network.time_pooling,
@@ -63,7 +63,7 @@ def stages(task: Any) -> list[Stage]:
 
     return [
         Stage(
-            name="mean_teacher" if training.mean_teacher is not None else "supervised",
+            name="mean_teacher" if training.teacher is not None else "supervised",
             build=lambda shape: build_model(shape, task.dataset.n_classes, network),
             targets={"clip": ("tags",), "frames": ("activity",)},
             losses={"clip": loss, "frames": loss},
@@ -76,7 +76,7 @@ def stages(task: Any) -> list[Stage]:
 
 def _loss(training: Any) -> keras.losses.Loss:
     """Loss of labelled entries, with PyTorch's floor of logarithms."""
-    masked_mean = "valid" if training.mean_teacher is None else training.mean_teacher.masked_mean
+    masked_mean = "valid" if training.teacher is None else training.teacher.masked_mean
     if training.loss == "asymmetric_focal":
         gamma, zeta = training.focal_powers
         return AsymmetricFocalLoss(gamma, zeta, log_floor=LOG_FLOOR, masked_mean=masked_mean)
