@@ -4,6 +4,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from common.settings.batch_augmentation import BatchAugmentation
+from common.settings.mean_teacher import MeanTeacherConfig
 from common.settings.section import Section
 from common.settings.tasks import BaseTask, TrainingConfig
 from sed_task4.dataset import LAYOUTS, DatasetConfig
@@ -55,6 +57,12 @@ class Task4Training(TrainingConfig):
     monitor: Literal["map", "clip_macro_f", "event_macro_f", "segment_macro_f"] = Field(
         "map", description="Validation score that stops training and chooses the model."
     )
+    teacher: MeanTeacherConfig | None = Field(
+        None,
+        description="Mean teacher, for systems that can have one; null: labels are all there is to"
+        " learn from.",
+    )
+    batch_augmentation: BatchAugmentation = BatchAugmentation()
 
 
 class SecondPassConfig(Section):

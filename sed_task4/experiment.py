@@ -82,12 +82,19 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         return frontend_of(self.task.features, self.task.dataset.sample_rate_hz)
 
     def check(self) -> None:
-        """Raises ConfigError if the system needs unlabelled clips and the task has none."""
+        """Raises ConfigError if system, unlabelled clips and ways to learn do not fit together."""
         stages = self.system.stages(self.task)
         learns_from_unlabelled = any(stage.learns_from == "predictions" for stage in stages)
         if learns_from_unlabelled and not self.task.sets.unlabelled:
             name = self.task.system
             raise ConfigError(f"{name} learns from unlabelled clips: set `sets.unlabelled`.")
+        training = self.task.training
+        changes = training.teacher is not None or training.batch_augmentation.used
+        if changes and not any(stage.join for stage in stages):
+            raise ConfigError(
+                "`training.teacher` and `training.batch_augmentation` are for systems that train"
+                f" with them. Expected: neither. Received: one, for {self.task.system}."
+            )
 
     def run(self, stores: Sequence[FeatureStore], folder: Path) -> str:
         """Trains the stages in turn, and scores each of them on the test clips.

@@ -9,6 +9,7 @@ import numpy as np
 
 from common.errors import ConfigError
 from common.models.layers import STATISTICS
+from common.models.mean_teacher import chosen_network
 from common.settings.tasks import BaseTask
 from common.training.evaluation import Prediction, predict_recordings
 from common.training.stage import finished_epochs, load_trained
@@ -124,7 +125,10 @@ def load_models(
     for folder in folders:
         for stage in stages:
             finished_epochs(folder / stage.name)
-    loaded = [[(each, load_trained(folder / each.name)) for each in stages] for folder in folders]
+    loaded = [
+        [(each, chosen_network(load_trained(folder / each.name))) for each in stages]
+        for folder in folders
+    ]
     return Ensemble(loaded, average)
 
 
