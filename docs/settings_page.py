@@ -112,6 +112,16 @@ def _rows(
                 _default(name, entry, defaults),
                 entry.get("description", ""),
             )
+            if (optional := _optional(entry)) is not None:
+                inner = definitions[optional]["properties"]
+                yield from _rows(definitions, inner, {}, f"{prefix}{name}.")
+
+
+def _optional(entry: Schema) -> str | None:
+    """The section of a setting that is one or null."""
+    choices = entry.get("anyOf", [])
+    found = [each for each in map(_reference, choices) if each is not None]
+    return found[0] if found and len(choices) == 2 and {"type": "null"} in choices else None
 
 
 def _default(name: str, entry: Schema, defaults: Schema) -> str:

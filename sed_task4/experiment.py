@@ -29,10 +29,10 @@ from common.training.batch_augmentation import build_changes
 from common.training.callbacks import Scorer
 from common.training.evaluation import Prediction, predict_recordings
 from common.training.experiment import BaseExperiment
-from common.training.teacher import chosen_network, other_networks
 from common.training.run_directory import read_form
 from common.training.stage_data import ModelInput, stage_data
 from common.training.system import Stage
+from common.training.teacher import chosen_network, other_networks
 from sed_task4 import clip_groups, figures
 from sed_task4.clip_groups import GROUP, ClipSources
 from sed_task4.config import Task4Training, TaskConfig
@@ -57,13 +57,7 @@ from sed_task4.score import SystemOutput, TestSet, score_report
 from sed_task4.score_files import SCORES, ClipScores, clip_edges, write_score_files
 from sed_task4.submission import write_run_files
 from sed_task4.training_sets import training_sets, unlabelled_clips
-from sed_task4.validation import (
-    ClipResult,
-    ClipScorer,
-    TeacherScorer,
-    ValidationScorer,
-    take_in,
-)
+from sed_task4.validation import ClipResult, ClipScorer, TeacherScorer, ValidationScorer, take_in
 
 logger = logging.getLogger(__name__)
 THRESHOLDS = "tag_thresholds.json"
@@ -127,7 +121,7 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
     def _check_changes(self) -> None:
         """Raises ConfigError if the settings of batches in the model do not fit."""
         task, training = self.task, self.task.training
-        if task.system != "mean_teacher":
+        if not getattr(self.system, "CHANGES_BATCHES", False):
             if unread := training.of_mean_teacher:
                 raise ConfigError(
                     f"`training.{unread[0]}` is of the system mean_teacher. Expected: `system:"

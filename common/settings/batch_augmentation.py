@@ -142,11 +142,18 @@ class SpecAugment(Section):
     )
     share: Share = Field("apart", description=_SHARE)
 
+    @model_validator(mode="after")
+    def _something_is_masked(self) -> "SpecAugment":
+        if not self.band_length and not self.frame_length:
+            raise ValueError("Expected: a `band_length` or a `frame_length` above 0. Received: 0.")
+        return self
+
 
 class BatchAugmentation(Section):
     """Random changes of training batches of linear spectra in the model, in this order.
 
-    Each is off unless it has a section: `{}` turns it on with the values below.
+    Each is off unless it has a section: `{}` turns it on with the values below, SpecAugment with a
+    length.
     """
 
     frame_shift: FrameShift | None = Field(None, description="Circular shift along time.")

@@ -16,12 +16,12 @@ import numpy as np
 from scipy import stats
 
 from common.errors import ConfigError
-from common.training import batch_changes as changes
 from common.models.layers import PACKAGE
 from common.settings import batch_augmentation as settings_of
 from common.settings.batch_augmentation import BatchAugmentation
 from common.settings.mean_teacher import TeacherNoise
 from common.settings.section import Section
+from common.training import batch_changes as changes
 
 Draws = dict[str, Any]  # tensors by name
 Labels = Mapping[str, Any]  # (B, K) or (B, T', K) by output

@@ -88,8 +88,9 @@ class AugmentedModel(keras.Model):
         super().compile(optimizer=optimizer, **options)
         self.supervised = dict(loss or {})
         self.loss_shares = dict(loss_weights or dict.fromkeys(self.supervised, 1.0))
-        names = [f"{name}_loss" for name in self.supervised]
-        self.trackers = {name: keras.metrics.Mean(name) for name in [*names, *self.loss_names]}
+        for name in [*(f"{name}_loss" for name in self.supervised), *self.loss_names]:
+            if name not in self.trackers:  # those of an earlier call go on
+                self.trackers[name] = keras.metrics.Mean(name)
 
     @property
     def loss_names(self) -> tuple[str, ...]:
@@ -416,10 +417,15 @@ def build_augmented(
         frontend: layer from audio to linear spectra; None: the model takes spectra.
 
     Raises:
-        ConfigError: settings name parts that the batch does not have.
+        ConfigError: settings name parts that the batch does not have, or a teacher without one.
     """
     if config is None:
         changes = build_changes(augmentation, parts, stride)
+        for change in changes:
+            if change.share == "teacher":
+                raise ConfigError(
+                    "`share: teacher` needs a mean teacher, `training.teacher`. Received: none."
+                )
         return AugmentedModel(build(), frontend, changes, name="augmented")
     changes = build_changes(augmentation, parts, stride, config.noise)
     ramp = config.ramp_epochs * iterations_per_epoch

@@ -13,8 +13,8 @@ import keras
 import numpy as np
 
 from common.models.losses import AsymmetricFocalLoss, MaskedBinaryCrossentropy
-from common.training.teacher import build_augmented
 from common.training.system import ModelParts, Stage
+from common.training.teacher import build_augmented
 from sed_task4.systems._mean_teacher_network import (
     NetworkConfig,
     build_model,
@@ -25,6 +25,7 @@ from sed_task4.systems._mean_teacher_network import (
 from sed_task4.systems._outputs import clip_outputs
 
 __all__ = [
+    "CHANGES_BATCHES",
     "NetworkConfig",
     "build_model",
     "check_network",
@@ -34,6 +35,7 @@ __all__ = [
     "torch_names",
 ]
 LOG_FLOOR = -100.0  # PyTorch's
+CHANGES_BATCHES = True  # takes `training.teacher`, `training.batch_augmentation` and the losses
 
 
 def stages(task: Any) -> list[Stage]:

@@ -1,12 +1,14 @@
 """Files that a run of task 4 reads again are checked."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from common.errors import CheckpointError
-from sed_task4.experiment import read_thresholds
+from common.errors import CheckpointError, ConfigError
+from common.settings.tasks import load_task
+from sed_task4.experiment import Experiment, read_thresholds
 from sed_task4.training_sets import read_split
 
 NAMES = ["a.wav", "b.wav", "c.wav"]
@@ -45,3 +47,11 @@ def test_thresholds_of_other_classes_are_refused(tmp_path, content):
     (tmp_path / "thresholds.json").write_text(json.dumps(content))
     with pytest.raises(CheckpointError, match=r"thresholds\.json"):
         read_thresholds(tmp_path / "thresholds.json", ("Cat", "Dog"))
+
+
+@pytest.mark.parametrize("key", ["teacher", "batch_augmentation.mixup"])
+def test_systems_that_learn_from_labels_only_refuse_a_teacher(key):
+    params = Path(__file__).resolve().parents[2] / "params.yaml"
+    task = load_task(params, "crnn-demo", [f"training.{key}={{}}"])
+    with pytest.raises(ConfigError, match=r"Expected: neither\. Received: one, for crnn_two_pass"):
+        Experiment.prepare(task)

@@ -5,21 +5,27 @@ import numpy as np
 import pytest
 
 from common.errors import ConfigError
+from common.features.frontend import Frontend
+from common.models.audio_features import FRONTEND, AudioFeatures
 from common.models.layers import with_statistics
 from common.models.losses import MaskedBinaryCrossentropy
 from common.models.saving import load_model
+from common.settings.batch_augmentation import BatchAugmentation
 from common.settings.mean_teacher import MeanTeacherConfig
 from common.training.mean_teacher import (
     AugmentedModel,
     MeanTeacher,
+    build_augmented,
     chosen_network,
     kept_share,
     outputs_of,
 )
+from sed_task4 import features  # noqa: F401  # its kinds
 from tests.common.training.teacher_networks import (
     ALL_CHANGES,
     LOSSES,
     PARTS,
+    STRIDE,
     batch,
     network,
     teacher_model,
@@ -157,9 +163,9 @@ def test_student_and_teacher_get_inputs_of_their_own():
 
 def test_all_changes_train_together():
     model = teacher_model({}, ALL_CHANGES, dropout=0.3)
-    history = model.fit(
-        *(batch(0)), batch_size=8, epochs=2, verbose=0, shuffle=False
-    ).history  # of one batch each
+    model.compile("sgd", LOSSES)  # again
+    history = model.fit(*batch(0), batch_size=8, epochs=2, verbose=0, shuffle=False).history
+    assert len(model.metrics) == len(history)
     assert all(np.isfinite(values).all() for values in history.values())
     assert set(history) == {
         "loss",
@@ -220,6 +226,29 @@ def test_a_network_with_statistics_keeps_its_form():
     assert chosen_network(model).get_layer("standardize").get_weights()[1][0] == 2.0
 
 
+@pytest.mark.parametrize("use", ["student", "teacher"])
+def test_with_a_frontend_the_chosen_network_takes_audio(use):
+    sizes = {"window_samples": 64, "hop_samples": 32, "n_fft": 64, "n_mels": 8}
+    frontend = AudioFeatures(
+        Frontend(kind="logmel_db", channels=1, sample_rate_hz=8000, **sizes), name=FRONTEND
+    )
+
+    def build():
+        return with_statistics(network(), np.zeros((8, 1)), np.full((8, 1), 2.0))
+
+    model = MeanTeacher(build(), build(), {**QUIET, "use": use}, frontend=frontend)
+    model.compile("sgd", LOSSES)
+    rng, labels = np.random.default_rng(0), batch(0)[1]
+    audio = rng.integers(-9999, 9999, (8, 25 * 32, 1)).astype(np.int16)
+    model.train_on_batch(audio, labels)
+    alone = chosen_network(model)
+    names = [layer.name for layer in alone.layers]
+    assert names[:3] == ["audio", "frontend", "standardize"] and len(names) == 4
+    expected = outputs_of(model.predict_on_batch(audio), use)
+    for name, values in alone.predict_on_batch(audio).items():
+        np.testing.assert_allclose(values, expected[name], atol=1e-5)
+
+
 def test_without_a_teacher_batches_are_changed_as_well():
     model = AugmentedModel(network(), augmentations=teacher_model({}, ALL_CHANGES).augmentations)
     model.compile("sgd", LOSSES)
@@ -228,6 +257,16 @@ def test_without_a_teacher_batches_are_changed_as_well():
     assert chosen_network(model) is model.student
     with pytest.raises(ConfigError, match="needs a model trained with a teacher"):
         chosen_network(model, "teacher")
+    changes = BatchAugmentation.model_validate({"noise": {"share": "teacher"}})
+    with pytest.raises(ConfigError, match="needs a mean teacher"):
+        build_augmented(
+            network,
+            config=None,
+            augmentation=changes,
+            parts={},
+            stride=STRIDE,
+            iterations_per_epoch=1,
+        )
 
 
 def test_metrics_see_the_changed_labels():

@@ -1,10 +1,12 @@
-"""The mean teacher trains on JAX, to the weights that TensorFlow finds."""
+"""The mean teacher trains on JAX and PyTorch, to the weights that TensorFlow finds."""
 
+import importlib.util
 import os
 import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from tests.common.training.teacher_networks import QUIET, teacher_model, two_batches
 from tests.patience import PATIENCE_S
@@ -15,7 +17,6 @@ import keras
 import numpy as np
 from tests.common.training.teacher_networks import ALL_CHANGES, QUIET, teacher_model, two_batches
 
-assert keras.backend.backend() == "jax"
 model = teacher_model(QUIET)
 with np.load(sys.argv[1]) as stored:
     weights = [stored[name] for name in sorted(stored.files)]
@@ -29,13 +30,16 @@ changed.fit(x, y, batch_size=8, verbose=0, shuffle=False)
 drawn = [np.asarray(each.generator.state)[1] for each in changed.augmentations]
 assert all(after > before for before, after in zip(states, drawn))  # not the same draws again
 assert all(np.isfinite(each).all() for each in changed.get_weights())
-print(int(model.iterations), int(changed.iterations))
+print(keras.backend.backend(), int(model.iterations), int(changed.iterations))
 results = {f"{number:02d}": each for number, each in enumerate(model.get_weights())}
 np.savez(sys.argv[2], loss=loss, **results)
 """
 
 
-def test_two_steps_on_jax_equal_those_on_tensorflow(tmp_path):
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_two_steps_equal_those_on_tensorflow(backend, tmp_path):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
     model = teacher_model(QUIET)
     weights = {f"{number:02d}": each for number, each in enumerate(model.student.get_weights())}
     np.savez(tmp_path / "weights.npz", **weights)
@@ -44,13 +48,13 @@ def test_two_steps_on_jax_equal_those_on_tensorflow(tmp_path):
     command = [sys.executable, "-c", PROGRAM, tmp_path / "weights.npz", tmp_path / "results.npz"]
     done = subprocess.run(
         command,
-        env={**os.environ, "KERAS_BACKEND": "jax"},
+        env={**os.environ, "KERAS_BACKEND": backend},
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["2", "2"]
+    assert done.stdout.split() == [backend, "2", "2"]
     with np.load(tmp_path / "results.npz") as results:
         np.testing.assert_allclose(results["loss"], history["loss"], rtol=1e-5)
         for number, expected in enumerate(model.get_weights()):
