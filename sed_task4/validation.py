@@ -13,6 +13,7 @@ from common.training.evaluation import Prediction
 from sed_task4.decoding import DecodingConfig, decode_clip
 from sed_task4.lengths import cut_to_length, frames_within
 from sed_task4.score import ScoringConfig, detection_scores, named_scores, named_tag_scores
+from sed_task4.threshold_scores import intersection_scores
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,8 @@ class ClipScorer:
             estimates = [self.estimates[each] for each in self._strong]
             estimate = EventTable.from_recordings(estimates, self.n_classes)
             scores |= named_scores(detection_scores(reference, estimate, self.scoring))
+            if self.scoring.intersection_f:  # events are cut at the ends of their clips
+                scores |= intersection_scores(reference, estimate, np.inf)[0]
         return scores
 
     @property
