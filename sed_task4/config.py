@@ -248,6 +248,10 @@ class TaskConfig(BaseTask):
             )
         trained_on = set(self.sets.learned)
         self._check_labels_of_parts()
+        if "intersection" in self.training.monitor and not self.scoring.intersection_f:
+            raise ValueError(
+                f"`training.monitor: {self.training.monitor}` needs `scoring.intersection_f: true`."
+            )
         if self.sets.validate_on in trained_on:
             raise ValueError(f"`sets.validate_on` must not be a subset to train on: {trained_on}.")
         if trained_on & set(self.sets.test):

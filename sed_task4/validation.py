@@ -67,7 +67,6 @@ class ClipScorer:
         self.tag_thresholds = tag_thresholds
         self.names: list[str] = []
         self.estimates: list[np.ndarray] = []
-        self._lengths_s: list[float] = []
         self._references: list[np.ndarray] = []
         self._strong: list[int] = []  # numbers of the clips with strong labels
         self._tagged: list[int] = []  # numbers of the clips with known tags
@@ -103,7 +102,6 @@ class ClipScorer:
         estimate = decode_clip(frames, clip, self.decoding, self.hop_s, **gates)
         number = len(self.names)
         self.names.append(name)
-        self._lengths_s.append(end_s)
         self.estimates.append(estimate)
         self._tag_scores.append(np.asarray(clip, np.float64))
         if events is not None:
@@ -139,8 +137,8 @@ class ClipScorer:
             estimates = [self.estimates[each] for each in self._strong]
             estimate = EventTable.from_recordings(estimates, self.n_classes)
             scores |= named_scores(detection_scores(reference, estimate, self.scoring))
-            lengths_s = np.array([self._lengths_s[each] for each in self._strong])
-            scores |= intersection_scores(reference, estimate, lengths_s)[0]
+            if self.scoring.intersection_f:  # events are cut at the ends of their clips
+                scores |= intersection_scores(reference, estimate, np.inf)[0]
         return scores | self._joint_scores(scores)
 
     def _joint_scores(self, scores: Mapping[str, float]) -> dict[str, float]:

@@ -72,7 +72,7 @@ LONG = (
     ),
     Long(r"task4_segmentation\.py segmentation first .*", TRAINS),
     Long(r"-m sed_task4\.segmentation\.segmenter .*", "needs a run of segmentation"),
-    Long(r"-m sed_task4\.score .*", "needs a run of the CNN", ("task4_cnn.py cnn9-demo a",)),
+    Long(r"-m sed_task4\.score runs/.*", "needs a run of the CNN", ("task4_cnn.py cnn9-demo a",)),
     Long(
         r"-m common\.cli\.compare runs/cnn9_first .*",
         "needs two runs",
@@ -114,6 +114,7 @@ ELSEWHERE = {
     r".* (parallel\.address|run\.distribution)=.*": "a cluster: tests of several machines",
     r"-m (common\.cli\.check_dataset|seld\.score) .*\b(office|walks)\b.*": "own data",
     r"(batch_feature_extraction|seld)\.py .*\b(office|walks)\b.*": "own data",
+    r"-m sed_task4\.score their/scores .*": "tests/sed_task4/test_score_files.py",
     r"-m tests\.(fuzz|soak)( .*)?": "`make soak`",
     r"-m tests\.architecture": "tests/test_layering.py",
     r"simulate\.py": "names only the program",

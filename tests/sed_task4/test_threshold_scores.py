@@ -6,8 +6,10 @@ from pydantic import ValidationError
 
 from common.metrics.bootstrap import draw_weights
 from common.metrics.psds import SCENARIOS, PsdsScenario, ThresholdSweep
+from sed_task4.decoding import DecodingConfig
 from sed_task4.score import ScoringConfig, SystemOutput, TestSet, score_report
 from sed_task4.threshold_scores import BootstrapConfig, bootstrap_intervals, threshold_scores
+from sed_task4.validation import ClipScorer
 from tests.common.metrics.dense_sweep import random_set
 
 OWN = {"dtc": 0.3, "gtc": 0.4, "cttc": 0.3, "alpha_ct": 0.2, "alpha_st": 0.5, "max_rate": 500.0}
@@ -100,3 +102,14 @@ def test_classes_without_events_are_left_out_with_a_note():
     report = report_of([np.array([[0, 0.0, 3.0]])], ScoringConfig(sed_eval=False))
     assert any("No reference events of y" in note for note in report.notes)
     assert report.score("psds1") == report.rows[0].by_class["psds1"][0]
+
+
+def test_validation_has_the_intersection_f_on_request():
+    rows, frames = np.array([[0, 0.0, 0.5]]), np.zeros((20, 2))
+    frames[:10, 0] = 0.99
+    for wanted in (True, False):
+        decoding = DecodingConfig(smooth_frames=0, salt_frames=0, tag_threshold=None)
+        scorer = ClipScorer(2, decoding, 0.05, 1.0, ScoringConfig(intersection_f=wanted))
+        scorer.update("a.wav", frames, frames.max(axis=0), rows)
+        found = scorer.result()
+        assert found.get("intersection_macro_f") == (1.0 if wanted else None)
