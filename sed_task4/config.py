@@ -291,6 +291,12 @@ class TaskConfig(BaseTask):
         return [self.pipeline.batch_size, self.second_pass.batch_size or self.pipeline.batch_size]
 
     @property
+    def batch_text(self) -> str:
+        """Batch sizes in words, e.g. "6 weak + 12 unlabelled + 6 strong" of parts."""
+        parts = " + ".join(f"{part.batch_size} {part.name}" for part in self.sets.parts)
+        return parts or super().batch_text
+
+    @property
     def known_sets(self) -> list[str]:
         """All subsets of the layout."""
         return list(LAYOUTS[self.dataset.layout])

@@ -154,7 +154,7 @@ def plan_lines(
         "system": f"{task.system} ({task.family}), stages: {', '.join(stages)}",
         "folds": ", ".join(task.fold_names) or "one",
         "epochs": f"at most {epochs or task.training.epochs}",
-        "batch size": " and ".join(map(str, dict.fromkeys(task.batch_sizes))),
+        "batch size": task.batch_text,
         "computes": f"{computing['backend']} on {devices}, {computing['precision']}",
         "settings": f"all of them in {folder / 'settings.yaml'}; --set KEY=VALUE changes one",
     }

@@ -251,6 +251,11 @@ class BaseTask(Section):
         """All batch sizes of the training."""
         return [self.pipeline.batch_size]
 
+    @property
+    def batch_text(self) -> str:
+        """Batch sizes in words."""
+        return " and ".join(map(str, dict.fromkeys(self.batch_sizes)))
+
     @model_validator(mode="after")
     def _padding_fits_the_frontend(self) -> "BaseTask":
         if self.features.on_device and self.pipeline.padding == "mean":

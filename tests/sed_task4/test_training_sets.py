@@ -198,3 +198,5 @@ def test_devices_share_the_rows_of_every_part():
     sets = {"parts": [each.model_dump() for each in PARTS], "statistics": ["weak"]}
     task = TaskConfig.model_validate(settings(**sets))
     assert task.batch_sizes == [6, 12, 6]
+    assert task.batch_text == "6 weak + 12 unlabelled + 6 strong"
+    assert TaskConfig.model_validate(settings()).batch_text == "16"
