@@ -13,6 +13,7 @@ from benchmarks.gpu_sampler import GpuSampler, GpuUse, gpu_names, gpu_use
 from benchmarks.measure import Figure, pivot_table
 from common.errors import ConfigError
 from common.settings.tasks import RunConfig
+from tests.forks import server
 from tests.patience import wait_until
 
 OPTIONS = {
@@ -51,20 +52,22 @@ def no_smi(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def fast_compilation():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
-        yield
-
-
-@pytest.fixture(scope="module")
-def quick_run(tmp_path_factory, fast_compilation):
+def quick_run(tmp_path_factory):
     """Files of a quick run: figures, tables, and its folder."""
-    folder = tmp_path_factory.mktemp("gpu")
+    folder, start = tmp_path_factory.mktemp("gpu"), gpu_runs._start
+
+    def start_or_fork(command):
+        if command[0] == gpu_runs.PROGRAMS["simulation"]:
+            start(command)
+        else:  # these would import the backend again, for most of their time
+            server("jax").run(command, folder / "log.txt")
+
     markdown, result = folder / "table.md", folder / "result.json"
     markdown.write_text("before\n<!-- gpu_runs:begin -->\nearlier\n<!-- gpu_runs:end -->\nafter\n")
     files = ["--folder", str(folder), "--markdown", str(markdown), "--json", str(result)]
-    gpu_runs.main(["--quick", "--tasks", "two-stage", "--set", "parallel.jobs=1", *files])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gpu_runs, "_start", start_or_fork)
+        gpu_runs.main(["--quick", "--tasks", "two-stage", "--set", "parallel.jobs=1", *files])
     return json.loads(result.read_text()), markdown.read_text(), folder
 
 

@@ -2,21 +2,16 @@
 
 import contextlib
 import json
-import os
-import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.forks import Fork, server
 from tests.histories import history_rows
 from tests.joint_training import TRAINING, write_features
-from tests.patience import PATIENCE_S, wait_until
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.patience import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -30,26 +25,25 @@ def features(tmp_path_factory) -> Path:
 def start(tmp_path):
     """Starts programs whose temporary folder is `tmp_path`/scratch; none outlives the test."""
     (tmp_path / "scratch").mkdir()
-    started = []
+    started: list[Fork] = []
 
-    def start(*arguments, **environment) -> subprocess.Popen:
-        call = [sys.executable, "-m", "tests.joint_training", *map(str, arguments)]
-        environment = {**os.environ, "TMPDIR": str(tmp_path / "scratch"), **environment}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        started.append(subprocess.Popen(call, cwd=ROOT, text=True, env=environment, **pipes))
+    def start(backend: str, *arguments, **environment) -> Fork:
+        log = tmp_path / f"{len(started)}.txt"
+        files = {"log": log, "errors": log.with_suffix(".errors")}
+        environment = {"TMPDIR": str(tmp_path / "scratch"), **environment}
+        command = ["-m", "tests.joint_training", *arguments]
+        started.append(server(backend).start(command, **files, **environment))
         return started[-1]
 
     yield start
     for process in started:
         process.kill()
-        process.communicate()
 
 
-def finished(process: subprocess.Popen) -> str:
+def finished(process: Fork) -> str:
     """The last line that a program printed."""
-    output, errors = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 0, errors[-3000:]
-    return output.splitlines()[-1]
+    assert process.wait() == 0, process.log.with_suffix(".errors").read_text()[-3000:]
+    return process.log.read_text().splitlines()[-1]
 
 
 def free_port(among=(0,)) -> int:
@@ -76,7 +70,7 @@ def assert_same_training(received: Path, expected: Path) -> None:
 
 
 def test_two_mirrored_devices_train_like_one_with_the_global_batches(features, tmp_path, start):
-    refusal = finished(start("mirrored", features, tmp_path))
+    refusal = finished(start("tensorflow", "mirrored", features, tmp_path))
     # of the batches asked for in the end
     assert "divisible by their number, 2. Received: 3." in refusal
     assert_same_training(tmp_path / "mirrored", tmp_path / "alone")
@@ -88,19 +82,19 @@ def test_two_processes_train_like_one_also_when_one_is_killed(features, tmp_path
     places = [
         json.dumps({"address": address, "n_processes": 2, "process": number}) for number in range(2)
     ]
-    first = start("process", features, run, places[0], "null")
-    second = start("process", features, run, places[1], "2")  # hangs in epoch 3
+    first = start("jax", "process", features, run, places[0], "null")
+    second = start("jax", "process", features, run, places[1], "2")  # hangs in epoch 3
     wait_until(
         (run / "resume/epoch-00002").exists, lambda: first.poll() is None and second.poll() is None
     )
-    second.send_signal(signal.SIGKILL)
-    first.communicate(timeout=PATIENCE_S)  # it ends by itself
-    assert first.returncode not in (0, None)
+    second.kill()
+    assert first.wait() != 0  # it ends by itself
 
     job = str(free_port(range(61440, 65536)) - 61440)  # JAX makes the port of the job's number
     slurm = {"SLURM_JOB_ID": job, "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
     again = [
         start(
+            "jax",
             "process",
             features,
             run,
@@ -112,7 +106,7 @@ def test_two_processes_train_like_one_also_when_one_is_killed(features, tmp_path
         )
         for number in "01"
     ]
-    one = start("process", features, alone, "null", "null")
+    one = start("jax", "process", features, alone, "null", "null")
     outputs = [json.loads(finished(process)) for process in (*again, one)]
     assert outputs[0]["folder"] == str(run)
     assert outputs[1]["folder"].startswith(str(tmp_path / "scratch"))

@@ -1,9 +1,5 @@
 """Jobs that are killed at random moments lose nothing: the short form of `make soak`."""
 
-import multiprocessing
-from collections.abc import Sequence
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
@@ -15,6 +11,7 @@ from common.data.tfrecord import ArraySpec, ExampleSchema, write_shard
 from common.display.plotting import save_figure
 from common.io.files import write_json
 from common.training.callbacks import save_model
+from tests.forks import server
 from tests.patience import wait_until
 from tests.soak.files import check_whole, contents
 from tests.soak.kills import (
@@ -24,31 +21,11 @@ from tests.soak.kills import (
     draw_moments,
     kill,
     new_process,
-    run_here,
     survive,
 )
 from tests.soak.targets import TARGETS
 
 SCHEMA = ExampleSchema({"x": ArraySpec("float32", (None,))})
-# imports once, then starts each run in milliseconds
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(
-    ["seld.experiment", "seld.simulation.rendering", "sed_task4.segmentation.mixing"]
-)
-
-
-class Forked:
-    """A command in a process of its own, which begins with all imports finished."""
-
-    def __init__(self, command: Sequence[str], log: Path):
-        self.process = FORKS.Process(target=run_here, args=(command, log))
-        self.process.start()
-        self.pid = self.process.pid
-
-    def poll(self):
-        return self.process.exitcode
-
-
 SHORT = {  # by one process: others, which would import everything again, are for the long form
     "extraction-recordings": {},
     "simulation-recordings": {"jobs": 1},
@@ -61,12 +38,10 @@ KILLS = 3
 @pytest.mark.parametrize(("name", "options"), SHORT.items(), ids=SHORT)
 def test_killed_jobs_leave_the_files_of_an_uninterrupted_run(name, options, tmp_path):
     def run(command):
-        job = Forked(command, tmp_path / "preparation.txt")
-        job.process.join()
-        assert job.poll() == 0, (tmp_path / "preparation.txt").read_text()
+        server("tensorflow").run(command, tmp_path / "preparation.txt")
 
     target = TARGETS[name](tmp_path / "data", run, **options)
-    report = survive(target, tmp_path, kills=KILLS, seed=0, start=Forked)
+    report = survive(target, tmp_path, kills=KILLS, seed=0, start=server("tensorflow").start)
     assert report.kills == sum(report.moments.values()) == KILLS
     assert report.compared >= 1
 

@@ -16,6 +16,7 @@ from common.errors import ConfigError, DataError, UserError
 from common.family import load
 from common.io import terminal
 from common.io.files import STORAGE_ERRORS, storage_error
+from common.runtime.optional import leave_out_unused
 
 PARAMS = "params.yaml"
 DISTRIBUTION = "dcase-keras"
@@ -119,6 +120,7 @@ def run_safely(
         resumes: True if the same command resumes where it was stopped.
     """
     terminal.prepare()
+    leave_out_unused()
     try:
         try:
             return _status_of(main, sys.argv[1:] if arguments is None else arguments, resumes)

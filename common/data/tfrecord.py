@@ -18,11 +18,12 @@ from common.data.wire_format import encode_field, encode_head, encode_varint
 from common.errors import DataError
 from common.io.files import atomic_path, file_crc32, storage_error
 from common.runtime.machine import overrule_machine
+from common.runtime.optional import unused_left_out
 from common.runtime.quiet import stderr_discarded
 
 overrule_machine()  # before TensorFlow, which imports Keras
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it once, while it is imported
-with stderr_discarded():
+with stderr_discarded(), unused_left_out():
     import tensorflow as tf
 
 EXTRACT_AGAIN = (

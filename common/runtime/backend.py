@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from common.runtime.machine import overrule_machine
-from common.runtime.optional import optional_module
+from common.runtime.optional import optional_module, unused_left_out
 from common.runtime.quiet import stderr_discarded
 from common.settings.tasks import RunConfig
 
@@ -46,7 +46,8 @@ def load_keras(run: RunConfig) -> ModuleType:
         ConfigError: the backend is not installed, or cannot be imported.
     """
     choose_backend(run)
-    with stderr_discarded():  # the backend announces itself while it is loaded
+    # The backend announces itself while it is loaded.
+    with stderr_discarded(), unused_left_out():
         distribution = importlib.import_module("common.runtime.distribution")
     distribution.set_number_formats()
     return distribution

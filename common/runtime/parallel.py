@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from common.errors import ConfigError, DataError
 from common.runtime.memory import keep_freed_memory
-from common.runtime.optional import optional_module
+from common.runtime.optional import leave_out_unused, optional_module
 from common.settings.parallel import ParallelConfig
 
 Item = TypeVar("Item")
@@ -61,7 +61,7 @@ def parallel_map(
         work = function if threads else partial(_on_worker, function, os.getcwd())
         started: dict[str, Any] = {}
         if parallel.backend == "loky":
-            started = {"initializer": _end_with, "initargs": (os.getpid(),)}
+            started = {"initializer": _begin_work, "initargs": (os.getpid(),)}
         n_jobs = min(parallel.n_jobs, len(items))
         with limits, joblib.parallel_config(parallel.backend, n_jobs=n_jobs, **started):
             pool = joblib.Parallel(return_as="generator_unordered", batch_size=1)
@@ -192,6 +192,12 @@ def require_engine(parallel: ParallelConfig) -> None:
 def _dask() -> ModuleType:
     remedy = "Install it, e.g. pip install 'dask[distributed]', or set `parallel.backend: loky`."
     return optional_module("distributed", "`parallel.backend: dask`", remedy)
+
+
+def _begin_work(parent: int) -> None:
+    """Prepares a process that works for another one."""
+    leave_out_unused()
+    _end_with(parent)
 
 
 def _end_with(parent: int) -> None:

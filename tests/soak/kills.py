@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import runpy
 import shutil
 import signal
 import subprocess
@@ -103,21 +102,6 @@ def new_process(command: Sequence[str], log: Path) -> subprocess.Popen:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-
-
-def run_here(command: Sequence[str], log: Path) -> None:
-    """Runs a command in this forked process, as `new_process` does in a new one."""
-    os.setsid()
-    os.chdir(ROOT)
-    with log.open("wb") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    if command[0] == "-m":
-        sys.argv = list(command[1:])
-        runpy.run_module(command[1], run_name="__main__", alter_sys=True)
-    else:
-        sys.argv = list(command)
-        runpy.run_path(command[0], run_name="__main__")
 
 
 class Survivor:

@@ -1,9 +1,6 @@
 """Features computed in a model's graph equal those that extraction stores."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import asdict, replace
 
 import keras
@@ -18,7 +15,7 @@ from common.models.audio_features import FRONTEND, AudioFeatures, features_of
 from common.models.layers import with_statistics
 from sed_task4 import features as task4
 from seld import features as seld
-from tests.patience import PATIENCE_S
+from tests.forks import run_on_jax
 
 RATE_HZ = 16000
 TOLERANCE = 2e-4  # dB, ln, radians, and no unit; float32 gives 1e-5
@@ -227,9 +224,7 @@ def test_the_layer_computes_the_same_on_jax(tmp_path):
         },
     )
     frontends = json.dumps({kind: asdict(frontend) for kind, (_, _, frontend) in pairs.items()})
-    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", PROGRAM, str(path), frontends]
-    subprocess.run(command, env=environment, check=True, timeout=PATIENCE_S)
+    run_on_jax(PROGRAM, tmp_path, path, frontends)
     with np.load(path) as results:
         for kind, (_, expected, _) in pairs.items():
             assert distance(results[kind][0], expected, kind) < TOLERANCE, kind

@@ -1,14 +1,11 @@
 """`run.deterministic`: the same scores each time on one machine."""
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 from common.runtime.backend import choose_backend
 from common.settings.tasks import RunConfig
+from tests.forks import server
 
-ROOT = Path(__file__).parents[3]
 TWICE = """
 from common.runtime.backend import choose_backend
 from common.settings.tasks import RunConfig
@@ -41,11 +38,9 @@ print(np.array_equal(*weights), np.isfinite(weights[0]).all())
 """
 
 
-def test_training_twice_gives_the_same_bits_on_tensorflow():
-    done = subprocess.run(
-        [sys.executable, "-c", TWICE], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.stdout.split() == ["True", "True"], done.stderr[-2000:]
+def test_training_twice_gives_the_same_bits_on_tensorflow(tmp_path):
+    log = server("tensorflow").run(["-c", TWICE], tmp_path / "log.txt")
+    assert log.split()[-2:] == ["True", "True"]
 
 
 def test_backends_are_configured_before_they_are_loaded(monkeypatch):

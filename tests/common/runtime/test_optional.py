@@ -1,18 +1,23 @@
 """Packages that only some commands need: checked before any work, and named with a remedy."""
 
+import importlib
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from common.cli import download, export, extract, import_torch, predict, simulate, tune
 from common.errors import ConfigError
-from common.runtime.optional import optional_module
+from common.runtime import optional
+from common.runtime.optional import leave_out_unused, optional_module, unused_left_out
 from sed_task4 import cli as clips
 from sed_task4.segmentation import cli as segmentation
 from sed_task4.segmentation import mixing, segmenter
 from seld import cli as seld
 from tests.runs import CNN, PARAMS, SEGMENTATION, task_of, write_run
 
+ROOT = Path(__file__).parents[3]
 DASK = ("--set", "parallel.backend=dask")
 TORCH, JAX = ("--set", "run.backend=torch"), ("--set", "run.backend=jax")
 # By name of the case: command, its arguments, the package, and what installs it.
@@ -110,3 +115,57 @@ def test_a_missing_dependency_is_not_reported_as_the_package(tmp_path, monkeypat
         optional_module("half_there", "This test", "Install it.")
     with pytest.raises(ConfigError, match=r"half_there_too, which is not installed\. Install it\."):
         optional_module("half_there_too.part", "This test", "Install it.")
+
+
+@pytest.fixture
+def small_package(tmp_path, monkeypatch):
+    """A package that is among those to leave out; what this process does is put back."""
+    (tmp_path / "seldom_used.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(optional, "_UNUSED", ("seldom_used",))
+    monkeypatch.setattr(optional, "_process", {"leaves out": False})
+    yield "seldom_used"
+    sys.modules.pop("seldom_used", None)
+
+
+def test_an_unused_package_is_missing_only_while_others_load(small_package):
+    leave_out_unused()
+    with pytest.raises(RuntimeError, match="stopped"), unused_left_out():
+        with pytest.raises(ImportError):
+            importlib.import_module(small_package)
+        raise RuntimeError("stopped")
+    assert small_package not in sys.modules
+    importlib.import_module(small_package)
+    with unused_left_out():  # what is loaded stays
+        assert importlib.import_module(small_package) is sys.modules[small_package]
+    assert sys.modules[small_package] is not None
+
+
+def test_programs_that_import_the_project_keep_all_packages(small_package):
+    with unused_left_out():
+        importlib.import_module(small_package)
+
+
+COMMAND = """
+import importlib, sys
+from common.cli.base import run_safely
+
+def work(arguments):
+    from common.runtime.backend import start_backend
+    from common.settings.tasks import RunConfig
+    start_backend(RunConfig(device="cpu"))
+    print(*({"jax", "matplotlib", "pandas", "sklearn"} & set(sys.modules)))
+    import keras, tensorflow as tf
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    print(len(tf.lite.TFLiteConverter.from_keras_model(model).convert()) > 500)
+    for name in ("jax.numpy", "matplotlib.pyplot", "pandas", "sklearn.metrics"):
+        importlib.import_module(name)
+
+run_safely(work, [])
+"""
+
+
+def test_a_command_loads_keras_alone_and_can_load_the_rest():
+    command = [sys.executable, "-c", COMMAND]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout.splitlines() == ["", "True"], done.stderr[-3000:]

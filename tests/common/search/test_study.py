@@ -5,11 +5,13 @@ import json
 import math
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from types import SimpleNamespace
+from typing import ClassVar, TextIO
 
 import optuna
 import pytest
@@ -20,6 +22,7 @@ from common.errors import CheckpointError, ConfigError, DataError
 from common.search.results import FIGURES, Target, best_settings, draw_study, trials_table
 from common.search.space import Choice, Range
 from common.search.study import STORAGE, Search, run_search, score_of
+from tests.forks import server
 from tests.patience import wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -53,6 +56,12 @@ def kill_when_trained(run: Path) -> None:
     os.kill(int((run / ".lock").read_text().split()[1]), signal.SIGKILL)
 
 
+def run_in_fork(call: list[str], stdout: TextIO, **_: object) -> SimpleNamespace:
+    """Stands for `subprocess.run`: the same program, whose imports are finished already."""
+    fork = server("tensorflow").start(call[1:], Path(stdout.name))
+    return SimpleNamespace(returncode=fork.wait())
+
+
 @pytest.fixture(scope="module")
 def search(tmp_path_factory):
     """A finished search of two trials whose first trial was killed after its first epoch."""
@@ -60,9 +69,12 @@ def search(tmp_path_factory):
     there = folder / "output" / "demo_tune"
     killer = threading.Thread(target=kill_when_trained, args=(there / "trials" / "demo_000",))
     killer.start()
-    assert main(arguments(folder, *OVER, "--trials", "2")) == 2
-    killer.join()
-    assert main(arguments(folder, *OVER, "--trials", "2")) == 0
+    forks = SimpleNamespace(run=run_in_fork, STDOUT=subprocess.STDOUT)
+    with pytest.MonkeyPatch.context() as patch:  # the trial of other features has a real process
+        patch.setattr("common.search.study.subprocess", forks)
+        assert main(arguments(folder, *OVER, "--trials", "2")) == 2
+        killer.join()
+        assert main(arguments(folder, *OVER, "--trials", "2")) == 0
     return there
 
 

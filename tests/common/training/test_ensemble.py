@@ -1,9 +1,5 @@
 """Outputs of the stages of a system joined, and of folds averaged."""
 
-import os
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -13,7 +9,7 @@ from common.models.layers import copy_weights
 from common.training.ensemble import EarlierOutputs, Ensemble
 from common.training.evaluation import predict_recordings
 from common.training.system import Stage, parts
-from tests.patience import PATIENCE_S
+from tests.forks import run_on_jax
 
 T, F = 4, 3
 
@@ -116,6 +112,7 @@ def test_only_selected_layers_are_copied():
 
 ON_JAX = """
 import keras, numpy as np
+assert keras.backend.backend() == "jax"
 from common.models.layers import copy_weights
 layers = [[keras.Input((3,)), keras.layers.Dense(2, name="body")] for _ in range(2)]
 source, target = map(keras.Sequential, layers)
@@ -126,9 +123,8 @@ source.predict_on_batch(np.ones((1, 3)))
 """
 
 
-def test_a_model_predicts_on_jax_after_another_starts_from_it():
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
-    subprocess.run([sys.executable, "-c", ON_JAX], env=environment, check=True, timeout=PATIENCE_S)
+def test_a_model_predicts_on_jax_after_another_starts_from_it(tmp_path):
+    run_on_jax(ON_JAX, tmp_path)
 
 
 def test_a_model_of_another_form_is_refused_without_copies():

@@ -1,16 +1,12 @@
 """The networks of the family are equal on JAX and TensorFlow, and train on JAX."""
 
-import os
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
 
 from common.models.layers import weights_by_name, with_statistics
 from sed_task4.systems import _mean_teacher_network, cnn, crnn_two_pass
-from tests.patience import PATIENCE_S
+from tests.forks import run_on_jax
 
 SYSTEMS = {
     "cnn": (
@@ -88,17 +84,7 @@ def trained(tmp_path_factory):
         np.savez(folder / f"{name}.npz", x=x, **targets, **weights)
         given[name] = (model, x, weights)
         arguments += [name, network.model_dump_json()]
-    subprocess.run(
-        [sys.executable, "-c", PROGRAM, folder, *arguments],
-        env={
-            **os.environ,
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",  # quick to compile
-            "KERAS_BACKEND": "jax",
-            "JAX_PLATFORMS": "cpu",
-        },
-        check=True,
-        timeout=PATIENCE_S,
-    )
+    run_on_jax(PROGRAM, folder, folder, *arguments)
     return {
         name: (*parts, dict(np.load(folder / f"{name}_results.npz")))
         for name, parts in given.items()

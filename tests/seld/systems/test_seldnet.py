@@ -1,6 +1,3 @@
-import os
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import keras
@@ -14,8 +11,8 @@ from seld.dataset import DatasetConfig, Events
 from seld.labels import reference_rows, regression_labels
 from seld.losses.directions import seld_losses
 from seld.systems.seldnet import NetworkConfig, build_model, check_network, decode, stages
+from tests.forks import run_on_jax
 from tests.numpy_layers import both_directions, convolve, normalise, pool, random_weights, sigmoid
-from tests.patience import PATIENCE_S
 
 PUBLISHED = NetworkConfig(
     batch_norm_over="bands", gru_reset_after=False, gru_recurrent_activation="hard_sigmoid_keras2"
@@ -327,14 +324,8 @@ def test_training_and_predictions_agree_on_jax_and_tensorflow(tmp_path):
         "doa": np.concatenate([activity, 60 * activity, 20 * activity], axis=-1),
     }
     np.savez(tmp_path / "given.npz", x=x, **targets, **before)
-    quick_to_compile = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
     files = [tmp_path / "given.npz", tmp_path / "results.npz"]
-    subprocess.run(
-        [sys.executable, "-c", JAX_PROGRAM, *files, network.model_dump_json()],
-        env={**os.environ, **quick_to_compile, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
-        check=True,
-        timeout=PATIENCE_S,
-    )
+    run_on_jax(JAX_PROGRAM, tmp_path, *files, network.model_dump_json())
     with np.load(tmp_path / "results.npz") as stored:
         results = dict(stored)
     for name, value in model(x).items():

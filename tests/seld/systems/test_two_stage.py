@@ -1,6 +1,3 @@
-import os
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import keras
@@ -24,8 +21,8 @@ from seld.systems.two_stage import (
     stages,
     torch_names,
 )
+from tests.forks import run_on_jax
 from tests.numpy_layers import convolve, normalise, pool, random_weights, sigmoid
-from tests.patience import PATIENCE_S
 
 SMALL = {"filters": (2, 3), "gru_units": 4}  # pools of 4 frames and 4 bands in all
 BANDS, CHANNELS, N_CLASSES = 12, 3, 3
@@ -504,14 +501,8 @@ def test_training_and_predictions_agree_on_jax_and_tensorflow(tmp_path):
     model = with_statistics(small_model(), x.mean((0, 1)), x.std((0, 1)))
     before = {name: np.asarray(weight) for name, weight in weights_by_name(model).items()}
     np.savez(tmp_path / "given.npz", x=x, **labels(), **before)
-    quick_to_compile = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
     files = [tmp_path / "given.npz", tmp_path / "results.npz"]
-    subprocess.run(
-        [sys.executable, "-c", JAX_PROGRAM, *files, small().model_dump_json()],
-        env={**os.environ, **quick_to_compile, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
-        check=True,
-        timeout=PATIENCE_S,
-    )
+    run_on_jax(JAX_PROGRAM, tmp_path, *files, small().model_dump_json())
     with np.load(tmp_path / "results.npz") as stored:
         results = dict(stored)
     for name, value in model(x).items():

@@ -1,9 +1,5 @@
 """Networks and losses of 2020 to 2025 on JAX: outputs, losses and two steps of training."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,8 +8,8 @@ from common.models.layers import set_weights_by_name, weights_by_name
 from seld.losses.accdoa import MultiAccdoaError
 from seld.losses.tracks import TrackError
 from seld.systems import accdoa, einv2
+from tests.forks import run_on_jax
 from tests.numpy_layers import random_weights
-from tests.patience import PATIENCE_S
 
 ACCDOA = {
     "n_filters": 2,
@@ -110,13 +106,7 @@ def of_jax(cases, tmp_path_factory) -> dict[str, np.ndarray]:
     for name, (_, _, x, y, weights) in cases.items():
         np.savez(folder / f"{name}.npz", x=x, y=y, **weights)
     settings = [network.model_dump_json() for _, network, _ in SYSTEMS.values()]
-    quick_to_compile = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
-    subprocess.run(
-        [sys.executable, "-c", PROGRAM, folder, folder / "results.npz", *settings],
-        env={**os.environ, **quick_to_compile, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
-        check=True,
-        timeout=PATIENCE_S,
-    )
+    run_on_jax(PROGRAM, folder, folder, folder / "results.npz", *settings)
     with np.load(folder / "results.npz") as stored:
         return dict(stored)
 

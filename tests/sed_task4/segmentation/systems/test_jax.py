@@ -1,15 +1,11 @@
 """The network is equal on JAX and TensorFlow, and trains on JAX."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 from common.models.layers import weights_by_name
 from sed_task4.segmentation.systems.tf_segmentation import NetworkConfig, build_model
-from tests.patience import PATIENCE_S
+from tests.forks import run_on_jax
 
 SETTINGS = NetworkConfig(filters=(2, 3, 4, 3), gwrp_decay=0.9)
 PROGRAM = """
@@ -47,17 +43,7 @@ def trained(tmp_path_factory):
     model = build_model((None, 6, 1), 3, SETTINGS)
     weights = {name: np.asarray(value) for name, value in weights_by_name(model).items()}
     np.savez(path, x=x, tags=rng.integers(-1, 2, (2, 3)).astype(np.float32), **weights)
-    subprocess.run(
-        [sys.executable, "-c", PROGRAM, path, SETTINGS.model_dump_json()],
-        env={
-            **os.environ,
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",  # quick to compile
-            "KERAS_BACKEND": "jax",
-            "JAX_PLATFORMS": "cpu",
-        },
-        check=True,
-        timeout=PATIENCE_S,
-    )
+    run_on_jax(PROGRAM, path.parent, path, SETTINGS.model_dump_json())
     return model, x, weights, dict(np.load(path))
 
 
