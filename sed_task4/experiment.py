@@ -29,10 +29,10 @@ from common.training.batch_augmentation import build_changes
 from common.training.callbacks import Scorer
 from common.training.evaluation import Prediction, predict_recordings
 from common.training.experiment import BaseExperiment
+from common.training.mean_teacher import chosen_network, other_networks
 from common.training.run_directory import read_form
 from common.training.stage_data import ModelInput, stage_data
 from common.training.system import Stage
-from common.training.teacher import chosen_network, other_networks
 from sed_task4 import clip_groups, figures
 from sed_task4.clip_groups import GROUP, ClipSources
 from sed_task4.config import Task4Training, TaskConfig

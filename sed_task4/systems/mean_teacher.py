@@ -13,8 +13,8 @@ import keras
 import numpy as np
 
 from common.models.losses import AsymmetricFocalLoss, MaskedBinaryCrossentropy
+from common.training.mean_teacher import build_augmented
 from common.training.system import ModelParts, Stage
-from common.training.teacher import build_augmented
 from sed_task4.systems._mean_teacher_network import (
     NetworkConfig,
     build_model,
