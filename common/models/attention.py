@@ -192,11 +192,11 @@ class AttentionPooling(keras.layers.Layer):
         if valid is not None:
             scores = ops.where(ops.expand_dims(valid, 1), scores, -1e30)
         if self.over == "time":
-            return ops.softmax(scores, axis=1)
+            return _softmax(scores, axis=1)
         if len(self.groups) < 2:
-            return ops.softmax(scores, axis=-1)
+            return _softmax(scores, axis=-1)
         parts = ops.split(scores, list(accumulate(self.groups))[:-1], axis=-1)
-        return ops.concatenate([ops.softmax(part, axis=-1) for part in parts], axis=-1)
+        return ops.concatenate([_softmax(part, axis=-1) for part in parts], axis=-1)
 
     def compute_output_shape(
         self, frames_shape: tuple, scores_shape: tuple, valid_shape: tuple | None = None
@@ -207,6 +207,13 @@ class AttentionPooling(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments that build the layer again."""
         return {**super().get_config(), "over": self.over, "groups": self.groups}
+
+
+def _softmax(x: Any, axis: int) -> Any:
+    """Softmax that is 1 where the axis has one entry, which Keras takes for a mistake."""
+    if x.shape[axis] == 1:
+        return keras.ops.ones_like(x)
+    return keras.ops.softmax(x, axis=axis)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

@@ -83,7 +83,8 @@ class DropFrames(keras.layers.Layer):
     """Sets a run of consecutive frames of each example to 0, in training ("drop-step").
 
     A run has n frames, n any whole number from 0 to below `max_frames` and `max_share` of all, and
-    starts anywhere; all of these are equally likely.
+    starts at any frame from which it fits; all of these are equally likely. (In the published code
+    of the baselines, a run never reaches the last frame.)
 
     Args:
         max_frames: frames of a run are fewer than this.
@@ -107,10 +108,10 @@ class DropFrames(keras.layers.Layer):
         all_frames = ops.cast(n_frames, "float32")
         most = ops.minimum(float(self.max_frames), ops.floor(self.max_share * all_frames))
         draws = keras.random.uniform((n_examples, 2), dtype="float32", seed=self.seed_generator)
-        length = draws[:, :1] * most  # (B, 1)
-        first = ops.floor(draws[:, 1:] * (all_frames - length))
+        length = ops.floor(draws[:, :1] * most)  # (B, 1)
+        first = ops.floor(draws[:, 1:] * (all_frames - length + 1.0))
         frames = ops.expand_dims(ops.arange(n_frames, dtype="float32"), 0)  # (1, T)
-        dropped = ops.logical_and(frames >= first, frames < first + ops.floor(length))  # (B, T)
+        dropped = ops.logical_and(frames >= first, frames < first + length)  # (B, T)
         return ops.where(ops.expand_dims(dropped, -1), ops.zeros_like(inputs), inputs)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:

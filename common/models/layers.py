@@ -208,7 +208,7 @@ class NormOptions:
     def layer(self, name: str, axis: int = -1, dtype: Any = None) -> BatchNormalization:
         """Makes one layer; each draws initial scales of its own."""
         std = self.gamma_deviation
-        options = {"epsilon": self.epsilon, "momentum": self.momentum, "name": name}
+        options: dict[str, Any] = {"epsilon": self.epsilon, "momentum": self.momentum, "name": name}
         options |= {"unbiased": self.unbiased, "trainable": not self.frozen}
         gamma = keras.initializers.RandomNormal(1.0, std) if std else "ones"
         return BatchNormalization(axis=axis, gamma_initializer=gamma, dtype=dtype, **options)

@@ -141,10 +141,10 @@ def dynamic_names(here: str, there: str, n_kernels: int, pooling: str) -> Names:
     here, there = f"{here}_attention", f"{there}.attention"
     if pooling == "both":
         names |= linear_names(f"{here}_dense1", f"{there}.fc1")
-        return names | linear_names(f"{here}_dense2", f"{there}.fc2")
+        return {**names, **linear_names(f"{here}_dense2", f"{there}.fc2")}
     names[f"{here}_conv1/kernel"] = f"{there}.conv1d1.weight", "conv1d"
     names |= batch_norm_names(f"{here}_norm", f"{there}.bn")
-    return names | linear_names(f"{here}_conv2", f"{there}.conv1d2", "conv1d")
+    return {**names, **linear_names(f"{here}_conv2", f"{there}.conv1d2", "conv1d")}
 
 
 def gru_names(here: str, there: str, layer: int, kernel: str | Kind = "gru_kernel") -> Names:

@@ -43,7 +43,7 @@ from common.models.conv_recurrent import (
     of_blocks,
 )
 from common.models.dynamic_convolution import DynamicOptions, DynamicPooling, dynamic_convolution
-from common.models.embeddings import AlignFrames, DropFrames, LastFrame
+from common.models.embeddings import AlignFrames, Alignment, DropFrames, LastFrame
 from common.models.layers import Aggregate, NormConfig, torch_initializers
 from common.models.merging import BatchToChannels, ChannelsToBatch, gate
 from common.models.torch_weights import (
@@ -371,7 +371,9 @@ def _with_embeddings(x: Any, embeddings: Any, network: NetworkConfig) -> Any:
         norm = layers.LayerNormalization(epsilon=NORM_EPSILON, name="embedding_norm")
         aligned = AlignFrames("repeat", name="embedding_frames")(norm(summary), like=x)
     else:
-        aligned = AlignFrames(kind, name="embedding_frames")(embeddings, like=x)  # (B, T', any)
+        alignment: Alignment = "pool1d" if kind == "pool1d" else "interpolate"
+        align = AlignFrames(alignment, name="embedding_frames")
+        aligned = align(embeddings, like=x)  # (B, T', any)
     aligned = _drop_step(aligned, network, "embedding_dropstep")
     x = layers.Concatenate(name="with_embeddings")([x, aligned])
     x = _dropped(x, network.gru_input_dropout, "gru_input_drop")

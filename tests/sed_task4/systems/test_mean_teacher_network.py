@@ -22,7 +22,7 @@ SMALL = {
     "n_filters": (4, 6),
     "pool_bands": (4, 2),
     "pool_frames": (2, 1),
-    "gru_units": (5, 4),
+    "gru_units": (3,),
     "dropout": 0.0,
 }
 DYNAMIC = {"dynamic_layers": (False, True), "activation": "cg", "dynamic_kernels": 2}
@@ -50,12 +50,12 @@ def small_model(channels: int = 1, **own) -> keras.Model:
     return build_model((None, BANDS, channels), N_CLASSES, settings(**own))
 
 
-def spectra(frames: int = 11, channels: int = 1, seed: int = 0) -> np.ndarray:
+def spectra(frames: int = 7, channels: int = 1, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     return rng.normal(size=(2, frames, BANDS, channels)).astype(np.float32)
 
 
-def inputs_of(model: keras.Model, frames: int = 11, length: int = 7):
+def inputs_of(model: keras.Model, frames: int = 7, length: int = 4):
     """Random inputs, as many as the model takes."""
     if not isinstance(model.input, dict):
         return spectra(frames)
@@ -144,7 +144,7 @@ def numpy_network(x: np.ndarray, weights: dict[str, np.ndarray], kind: str) -> d
 
 @pytest.mark.parametrize("kind", ["glu", "cg"])
 def test_the_form_of_2019_equals_its_formulas(kind):
-    model = small_model(activation=kind)
+    model = small_model(activation=kind, gru_units=(5, 4))
     weights, x = filled(model), spectra()
     expected = [numpy_network(example, weights, kind) for example in x]
     for name, value in model(x).items():
@@ -155,7 +155,7 @@ def test_the_form_of_2019_equals_its_formulas(kind):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_any_number_of_frames_gives_as_many_pooled_ones(name):
     model = small_model(**VARIANTS[name])
-    for frames in (2, 7, 20):
+    for frames in (2, 9):
         outputs = numbers(model(inputs_of(model, frames)))
         assert outputs["frames"].shape == (2, frames // 2, N_CLASSES)
         assert outputs["clip"].shape == (2, N_CLASSES)
@@ -163,33 +163,35 @@ def test_any_number_of_frames_gives_as_many_pooled_ones(name):
             assert value.dtype == np.float32 and value.min() >= 0 and value.max() <= 1
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", ["dynamic", "frame", "heads"])
 def test_two_steps_change_all_weights_that_matter(name):
     keras.utils.set_random_seed(0)
     model = small_model(**VARIANTS[name] | {"dropstep_frames": 2, "gru_input_dropout": 0.1})
     before = numbers(weights_by_name(model))
     x = inputs_of(model)
-    y = {"frames": np.ones((2, 5, N_CLASSES)), "clip": np.ones((2, N_CLASSES))}
+    y = {"frames": np.ones((2, 3, N_CLASSES)), "clip": np.ones((2, N_CLASSES))}
     model.compile(keras.optimizers.Adam(0.01), "binary_crossentropy", run_eagerly=True)
     losses = model.fit(x, y, epochs=2, batch_size=2, verbose=0).history["loss"]
     assert np.isfinite(losses).all()
     for weight, new in numbers(weights_by_name(model)).items():
         assert np.isfinite(new).all()
-        # Batch normalisation takes away what a bias before it adds.
-        assert np.any(new != before[weight]) or weight in ("conv0/bias", "conv1/bias")
+        # Batch normalisation takes away what a bias before it adds; one frame has no state before.
+        idle = "conv0/bias", "conv1/bias", "embedding_backward/recurrent_kernel"
+        assert np.any(new != before[weight]) or weight in idle
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_published_tensors_are_written_back_unchanged(name):
     network = settings(**VARIANTS[name])
-    model = build_model((None, BANDS, 1), N_CLASSES, network)
-    filled(model)
-    state = torch_state(model, torch_names(network))
-    outputs, x = numbers(model(inputs_of(model))), inputs_of(model)
-    other = build_model((None, BANDS, 1), N_CLASSES, network)
-    load_state(other, published_state(state, network), torch_names(network))
-    for output, value in other(x).items():
-        np.testing.assert_array_equal(value, outputs[output])
+    model, names = build_model((None, BANDS, 1), N_CLASSES, network), torch_names(network)
+    rng = np.random.default_rng(0)
+    state = {
+        tensor: rng.normal(size=array.shape).astype(np.float32)
+        for tensor, array in torch_state(model, names).items()
+    }
+    load_state(model, published_state(state, network), names)
+    for tensor, array in torch_state(model, names).items():
+        np.testing.assert_array_equal(array, state[tensor])
 
 
 @pytest.mark.parametrize("name", ["dynamic", "frame", "heads"])
@@ -221,13 +223,13 @@ TENSORS = {
     },
     "dynamic by clip": {"cnn.cnn.conv1.attention.fc1.weight": (4, 4)},
     "layer norm": {"cnn.cnn.layernorm1.weight": (6,)},
-    "heads": {"dense.1.weight": (2, 8), "dense_softmax.0.bias": (1,)},
+    "heads": {"dense.1.weight": (2, 6), "dense_softmax.0.bias": (1,)},
     "frame": {
         "frame_embs_encoder.weight_hh_l0_reverse": (9, 3),
         "shrink_emb.0.weight": (6, 6),
         "shrink_emb.1.bias": (6,),
         "cat_tf.weight": (6, 12),
-        "rnn.rnn.weight_ih_l1": (12, 10),
+        "rnn.rnn.weight_ih_l0_reverse": (9, 6),
     },
 }
 
@@ -277,7 +279,7 @@ def test_a_checkpoint_of_two_networks_is_refused_with_a_remedy():
 def test_frozen_batch_normalisation_does_not_move():
     model = small_model(**DYNAMIC, freeze_batch_norm=True)
     before = numbers(weights_by_name(model))
-    y = {"frames": np.ones((2, 5, N_CLASSES)), "clip": np.ones((2, N_CLASSES))}
+    y = {"frames": np.ones((2, 3, N_CLASSES)), "clip": np.ones((2, N_CLASSES))}
     model.compile("sgd", "binary_crossentropy", run_eagerly=True)
     model.fit(spectra(), y, epochs=1, verbose=0)
     moved = {
@@ -354,15 +356,16 @@ def test_the_summary_of_embeddings_is_the_last_output_of_a_bidirectional_gru():
 
 
 def test_dropout_and_drop_step_act_in_training_only():
-    for own in ({"dropout": 0.5}, {"gru_dropout": 0.5}, {"gru_input_dropout": 0.5}):
-        model = small_model(**own, normalization="layer")
-        x = spectra()
-        np.testing.assert_array_equal(model(x)["clip"], model(x)["clip"])
-        runs = [np.asarray(model(x, training=True)["clip"]) for _ in range(2)]
-        assert np.abs(runs[0] - runs[1]).max() > 0
-    model = small_model(**JOINED, dropstep_frames=4)
-    assert model.get_layer("dropstep").max_frames == 4
-    assert model.get_layer("embedding_dropstep").max_frames == 4
+    rates = {"dropout": 0.5, "gru_input_dropout": 0.2, "gru_dropout": 0.1, "dropstep_frames": 4}
+    model = small_model(**JOINED, **rates, gru_units=(3, 3))
+    x = inputs_of(model)
+    np.testing.assert_array_equal(model(x)["clip"], model(x)["clip"])
+    runs = [np.asarray(model(x, training=True)["clip"]) for _ in range(2)]
+    assert np.abs(runs[0] - runs[1]).max() > 0
+    layers = {"drop0": 0.5, "drop1": 0.5, "gru_input_drop": 0.2, "gru1_drop": 0.1, "drop": 0.5}
+    assert {name: model.get_layer(name).rate for name in layers} == layers
+    steps = [model.get_layer(name).max_frames for name in ("dropstep", "embedding_dropstep")]
+    assert steps == [4, 4]
 
 
 def test_first_weights_of_2019_are_as_published():
