@@ -201,6 +201,9 @@ class ClipStore(FamilyStore):
     def maker(self, task: ExtractionTask) -> ExampleMaker:
         return ExampleMaker(task.dataset, task.features)
 
+    def statistics_of(self, task: ExtractionTask) -> str:
+        return task.features.entry.statistics_of
+
 
 _STORE = ClipStore()
 open_store, is_extracted, all_items = _STORE.open, _STORE.is_extracted, _STORE.all_items

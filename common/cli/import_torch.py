@@ -15,6 +15,7 @@ from common.cli.base import base_parser, params_path, run_safely
 from common.errors import CheckpointError, ConfigError, DataError
 from common.family import load
 from common.features.scaling import dataset_statistics
+from common.features.settings import FeatureSettings
 from common.io.archives import read_arrays
 from common.io.files import atomic_path
 from common.models.torch_files import read_checkpoint, torch_library, write_checkpoint
@@ -130,9 +131,10 @@ def read_mean_std(source: Path, task: BaseTask, groups: Sequence[str] | None = N
         if changed:
             raise DataError(f"{source} holds other features than the task's. {changed}.")
         features: Any = task.features
-        if not features.entry.is_linear:
-            return store.statistics(groups)
-        return dataset_statistics(store.running_statistics(groups), features.scaling)
+        is_linear = isinstance(features, FeatureSettings) and features.entry.is_linear
+        if is_linear:
+            return dataset_statistics(store.running_statistics(groups), features.scaling)
+        return store.statistics(groups)
     if groups is not None:
         raise ConfigError(f"--groups chooses among groups of a store. Received: the file {source}.")
     try:

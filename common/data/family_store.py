@@ -69,6 +69,10 @@ class FamilyStore(ABC):
     def maker(self, task: ExtractionTask) -> Callable[[Item], Mapping[str, np.ndarray]]:
         """Computes the arrays of one example; sent to the processes that do the work."""
 
+    def statistics_of(self, task: ExtractionTask) -> str:
+        """Array of an example whose mean and standard deviation are stored."""
+        return "features"
+
     def folder(self, task: ExtractionTask, set_name: str) -> Path:
         """Folder of the shards of a set."""
         name = f"{self.folder_name(task, set_name)}{task.features.store_suffix}"
@@ -111,7 +115,7 @@ class FamilyStore(ABC):
         folder, settings = self.folder(task, set_name), self.settings(task, set_name)
         per_shard = task.pipeline.recordings_per_shard
         parts = folder, self.maker(task), self.schema(task), settings, per_shard
-        recipe = Recipe(*parts, task.features.entry.statistics_of, skip)
+        recipe = Recipe(*parts, self.statistics_of(task), skip)
         options = {"overwrite": overwrite, "progress": progress}
         return extract(recipe, items, parallel=task.parallel, **options)
 

@@ -10,6 +10,7 @@ import pytest
 from common.audio.files import from_int16
 from common.features import spectral
 from common.features.frontend import AUDIO, Frontend
+from common.features.levels import LevelConfig, magnitude_db
 from common.features.settings import frontend_of
 from common.models.audio_features import FRONTEND, AudioFeatures, features_of
 from common.models.layers import with_statistics
@@ -202,12 +203,16 @@ import sys
 import keras
 import numpy as np
 from common.models.audio_features import AudioFeatures
+from common.models.levels import ClipScaling, MelLevels
 
 assert keras.backend.backend() == "jax"
 with np.load(sys.argv[1]) as stored:
     given = dict(stored)
 layers = {kind: AudioFeatures(fields) for kind, fields in json.loads(sys.argv[2]).items()}
-np.savez(sys.argv[1], **{kind: np.asarray(layer(given[kind])) for kind, layer in layers.items()})
+found = {kind: np.asarray(layer(given[kind])) for kind, layer in layers.items()}
+levels = MelLevels({"top_db": 80.0})(found["mel_2020"])
+found["levels"] = np.asarray(ClipScaling({"of": "clip", "bands": "all"})(levels))
+np.savez(sys.argv[1], **found)
 """
 
 
@@ -228,6 +233,9 @@ def test_the_layer_computes_the_same_on_jax(tmp_path):
     with np.load(path) as results:
         for kind, (_, expected, _) in pairs.items():
             assert distance(results[kind][0], expected, kind) < TOLERANCE, kind
+        level_db = magnitude_db(pairs["mel_2020"][1], LevelConfig(top_db=80.0))
+        scaled = (level_db - level_db.mean()) / level_db.std(ddof=1)
+        np.testing.assert_allclose(results["levels"][0], scaled, atol=1e-3)
 
 
 def test_the_frontend_of_features_that_extraction_stores_is_none():
