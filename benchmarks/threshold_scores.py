@@ -3,6 +3,7 @@
 python -m benchmarks.threshold_scores [--quick]
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
     chosen = np.repeat(np.arange(n_clips), weights[0].astype(int)).tolist()
     one = partial(scores_of_changes, changes, clips, CLIP_S, chosen)
     check_equal(our_resamples(sweep, weights[:1])[0], np.array(one()), "a resample")
-    works = {
+    works: dict[str, Callable[[], object]] = {
         "ours": partial(ours, reference, scores),
         "plain": partial(plain, clips, scores),
         "our resamples": partial(our_resamples, sweep, weights),

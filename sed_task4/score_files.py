@@ -173,7 +173,7 @@ def _numbers(text: str, columns: Sequence[str], source: str) -> tuple[np.ndarray
 
 
 def _quick_numbers(text: str, columns: Sequence[str]) -> np.ndarray | None:
-    """Values of a plain table of finite numbers; None for any other."""
+    """Values of a plain table of numbers, minus infinity among them; None for any other."""
     first, _, body = text.partition("\n")
     separator = max(SEPARATORS, key=first.count)
     names = [name.strip() for name in first.split(separator)]
@@ -189,7 +189,8 @@ def _quick_numbers(text: str, columns: Sequence[str]) -> np.ndarray | None:
         )
     except ValueError:
         return None
-    return values if np.isfinite(values).all() else None
+    usable = np.isfinite(values[:, :2]).all() and (values < np.inf).all()
+    return values if usable else None
 
 
 def _check_frames(

@@ -75,7 +75,7 @@ def _changes(
     at_start = np.argmax(above, axis=1)[:, None]  # the highest value that is held by then
     start = np.take_along_axis(values, at_start, axis=1)[:, 0]  # (I, K)
     interval, k = (each.reshape(-1) for each in np.indices(start.shape))
-    parts = [(k, begin_s[interval], start.reshape(-1))]
+    parts: list[tuple[np.ndarray, ...]] = [(k, begin_s[interval], start.reshape(-1))]
     rising = (slope > 0) & (held_s < half_s - _SLACK_S) & (after_s > half_s + _SLACK_S)
     falling = (slope < 0) & (held_s > half_s + _SLACK_S) & (after_s < half_s - _SLACK_S)
     for moving, later in ((rising, 0), (falling, 1)):

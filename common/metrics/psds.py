@@ -12,7 +12,7 @@ References:
     sound event detection systems", DCASE 2023, arXiv:2306.15440.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,7 @@ from common.metrics.sweep import (
 from common.metrics.threshold_curves import ClassCurve, Curves, best_f_scores, collar_curve
 
 HOUR_S = 3600.0
+MOST_KEPT = 4_000_000  # frames times classes, up to which all detections are kept: about 0.3 GB
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,29 @@ class EventTotals:
         return each @ self.counts, each @ self.seconds, float(each @ self.lengths_s)
 
 
+class LazyCurves(Mapping[int, ClassCurve]):
+    """Curves that are computed when they are asked for, so that only one is held at a time.
+
+    Args:
+        classes: with curves.
+        of_class: from the class to its curve.
+    """
+
+    def __init__(self, classes: Sequence[int], of_class: Callable[[int], ClassCurve]):
+        self._classes, self._of_class = list(classes), of_class
+
+    def __getitem__(self, k: int) -> ClassCurve:
+        if k not in self._classes:
+            raise KeyError(k)
+        return self._of_class(k)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._classes)
+
+    def __len__(self) -> int:
+        return len(self._classes)
+
+
 class ThresholdSweep:
     """Detections of a set at all thresholds, searched once for all scores.
 
@@ -171,40 +195,50 @@ class ThresholdSweep:
         empty = np.zeros((0, self.n_classes))
         self.scores = np.concatenate([empty, *scores]).astype(np.float64)  # (F, K)
         self.classes = np.flatnonzero(self.reference.counts()).tolist()
-        self._detections = {
-            k: all_detections(self.frames, np.ascontiguousarray(self.scores[:, k]))
-            for k in self.classes
-        }
         self._coverage = Coverage(self.reference, self.frames)
+        self._is_small = len(self.scores) * len(self.classes) <= MOST_KEPT
+        self._kept: dict[int, Detections] = {}
 
-    def intersection_curves(
-        self, scenario: PsdsScenario, max_false: float = np.inf
-    ) -> dict[int, ClassCurve]:
+    def detections(self, k: int) -> Detections:
+        """Returns the detections of a class; of a large set they are searched each time."""
+        found = self._kept.get(k)
+        if found is None:
+            found = all_detections(self.frames, np.ascontiguousarray(self.scores[:, k]))
+            if self._is_small:
+                self._kept[k] = found
+        return found
+
+    def _curves(self, of_class: Callable[[int], ClassCurve]) -> Curves:
+        """Curves of all classes with events, of a large set each when it is asked for."""
+        lazy = LazyCurves(self.classes, of_class)
+        return dict(lazy) if self._is_small else lazy
+
+    def intersection_curves(self, scenario: PsdsScenario, max_false: float = np.inf) -> Curves:
         """Returns events found and false detections of each class with events.
 
         Args:
             scenario: criteria.
             max_false: see `intersection_curve`.
         """
-        return {
-            k: intersection_curve(found, k, self._coverage, self.reference, scenario, max_false)
-            for k, found in self._detections.items()
-        }
+        parts = self._coverage, self.reference, scenario, max_false
+        return self._curves(lambda k: intersection_curve(self.detections(k), k, *parts))
 
     def collar_curves(
         self, collar_s: float = COLLAR_S, offset_share: float = OFFSET_SHARE
-    ) -> dict[int, ClassCurve]:
+    ) -> Curves:
         """Returns event-based hits of each class with events."""
-        curves = {}
-        for k, found in self._detections.items():
+
+        def of_class(k: int) -> ClassCurve:
             events, recording = _of_class(self.reference, k)
-            curves[k] = collar_curve(found, events, recording, collar_s, offset_share)
-        return curves
+            return collar_curve(self.detections(k), events, recording, collar_s, offset_share)
+
+        return self._curves(of_class)
 
     def events_at(self, threshold: float) -> EventTable:
         """Returns the detections of scores above a threshold, of the classes with events."""
         recording, rows = [np.zeros(0, np.int64)], [np.zeros((0, 3))]
-        for k, found in self._detections.items():
+        for k in self.classes:
+            found = self.detections(k)
             level = int(np.searchsorted(found.values, threshold, side="right"))
             alive = (found.until < level) & (found.level >= level)
             recording.append(found.recording[alive])
@@ -425,7 +459,7 @@ def _crossing_steps(
     change = np.bincount(inverse, change, minlength=len(unique))
     moved = change != 0
     pair, level = np.divmod(unique[moved], max(len(detections.values), 1))
-    at: np.ndarray = np.searchsorted(coverage.first_pair, pair, side="right") - 1
+    at = np.atleast_1d(np.searchsorted(coverage.first_pair, pair, side="right")) - 1
     return Steps(level, at, change[moved], coverage.class_of_pair[pair])
 
 
@@ -435,7 +469,14 @@ Points = Mapping[int, tuple[np.ndarray, np.ndarray]]  # by class: shares found, 
 def points_of_curves(
     curves: Curves, totals: EventTotals, scenario: PsdsScenario, weights: np.ndarray | None
 ) -> Points:
-    """Shares of events found and effective rates of false positives at each threshold."""
+    """Returns shares of events found and effective false positives per hour, up to the limit.
+
+    Args:
+        curves: of the classes with events.
+        totals: true events, and lengths of the recordings.
+        scenario: costs.
+        weights: (N,), how often each recording counts; None: once.
+    """
     counts, seconds, total_s = totals.sums(weights)
     present = [k for k in curves if counts[k] > 0]
     points = {}
@@ -447,7 +488,9 @@ def points_of_curves(
             per_second = 1 / np.maximum(seconds, 1e-12)
             crossing = curve.crossing.totals(len(curve.values), weights, per_second)
             rate = rate + scenario.alpha_ct * crossing / (len(present) - 1)
-        points[k] = found / counts[k], rate * HOUR_S
+        per_hour = rate * HOUR_S
+        allowed = per_hour <= scenario.max_rate
+        points[k] = found[allowed] / counts[k], per_hour[allowed]
     return points
 
 

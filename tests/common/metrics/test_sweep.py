@@ -186,3 +186,17 @@ def test_curves_without_idle_thresholds_give_the_same_scores(scenario):
         np.testing.assert_array_equal(*pair)
     best = [best_f_scores(each, 4) for each in (small, curves)]
     np.testing.assert_array_equal(best[0].thresholds, best[1].thresholds)
+
+
+def test_a_large_set_has_the_scores_of_a_small_one(monkeypatch):
+    reference, scores, edges = random_set(0)
+    small = ThresholdSweep(reference, scores, edges, 5.0)
+    monkeypatch.setattr("common.metrics.psds.MOST_KEPT", 0)
+    large = ThresholdSweep(reference, scores, edges, 5.0)
+    for scenario in (PSDS1, PSDS2):
+        assert large.psds(scenario).psds == small.psds(scenario).psds
+    best = [best_f_scores(each.collar_curves(), 4) for each in (small, large)]
+    np.testing.assert_array_equal(best[0].f, best[1].f)
+    assert not large._kept and len(small._kept) == len(large.collar_curves()) == 3
+    with pytest.raises(KeyError):
+        large.collar_curves()[3]
