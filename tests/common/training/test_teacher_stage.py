@@ -1,6 +1,5 @@
 """A stage with a mean teacher: killed and resumed, saved, and started from another network."""
 
-import dataclasses
 import itertools
 
 import numpy as np
@@ -12,7 +11,7 @@ from common.settings.mean_teacher import MeanTeacherConfig
 from common.settings.tasks import RateSchedule, RunConfig, TrainingConfig
 from common.training.callbacks import ScoreOnValidation
 from common.training.mean_teacher import MeanTeacher, build_augmented, chosen_network
-from common.training.stage import Goal, ScoredSets, StageData, train_stage
+from common.training.stage import Goal, ScoredSets, StageData, _new_model, train_stage
 from common.training.system import ModelParts, Stage
 from tests.common.training.teacher_networks import BANDS, LOSSES, PARTS, STRIDE, batch, network
 from tests.histories import finished_text, history_rows
@@ -88,12 +87,15 @@ def recordings():
     ]
 
 
-def train(folder, training=TRAINING, start=None, stage=STAGE):
+def stage_data():
     sets = ScoredSets(lambda draw: {"val": recordings()})
     shape, statistics = (None, BANDS, 1), (np.zeros((BANDS, 1)), np.ones((BANDS, 1)))
-    data = StageData(batches, 2, sets, shape, *statistics)
+    return StageData(batches, 2, sets, shape, *statistics)
+
+
+def train(folder):
     goal = Goal("val_error", "min", TeacherScore, panels=[])
-    return train_stage(stage, data, goal, training, RunConfig(), folder, seed=3, start=start)
+    return train_stage(STAGE, stage_data(), goal, TRAINING, RunConfig(), folder, seed=3)
 
 
 def test_a_teacher_killed_within_an_epoch_resumes_to_the_same_weights(tmp_path, monkeypatch):
@@ -116,17 +118,12 @@ def test_a_teacher_killed_within_an_epoch_resumes_to_the_same_weights(tmp_path, 
     assert not np.array_equal(*(weights_by_name(each)["conv/kernel"] for each in networks))
 
 
-def test_a_stage_may_start_from_a_teacher(tmp_path):
-    first, seen = join(ModelParts(network, None, 3)), []
-
-    def noted(parts):
-        seen.append(parts.build())
-        return join(parts)
-
-    stage = dataclasses.replace(STAGE, join=noted)
-    short = TRAINING.model_copy(update={"epochs": 1, "iterations_per_epoch": 1})
-    train(tmp_path, short, start=first, stage=stage)
-    for expected, received in zip(
-        first.student.get_weights(), seen[0].get_weights()[2:], strict=True
-    ):
-        np.testing.assert_array_equal(received, expected)
+def test_both_networks_start_from_the_chosen_one_of_a_teacher():
+    first = join(ModelParts(network, None, 3))
+    second = _new_model(STAGE, stage_data(), 3, first)
+    assert second.ramp_iterations == 2.0 * 3
+    for model in (second.student, second.teacher):
+        for expected, received in zip(
+            first.student.get_weights(), model.get_weights()[2:], strict=True
+        ):
+            np.testing.assert_array_equal(received, expected)
