@@ -64,6 +64,9 @@ _MEMORY_SHARE = 0.25  # of the free memory, which holds arrays up to four times 
 _OF_FILES = (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.PermissionDeniedError)
 
 
+# No function of a stream has control flow that depends on tensors, and to look for it in their
+# source takes three quarters of the time until the first batch.
+@tf.autograph.experimental.do_not_convert
 def train_stream(
     selection: Selection,
     sequence_format: SequenceFormat,
@@ -281,6 +284,7 @@ def _numbered(
     return one_pass(number).enumerate().map(part_of)
 
 
+@tf.autograph.experimental.do_not_convert
 def evaluation_stream(
     selection: Selection, sequence_format: SequenceFormat, pipeline: PipelineConfig
 ) -> tf.data.Dataset:

@@ -31,6 +31,7 @@ SCHEMA = ExampleSchema(
 TARGETS = {"sed": ("activity",), "doa": ("activity", "azimuth_deg", "elevation_deg")}
 FRAMES = [43, 40, 7, 55, 61, 40, 48, 90, 33, 44]
 LENGTH = 10
+N_SEQUENCES = 44  # of a pass without overlap
 
 
 def recording(number, frames, labelled=True):
@@ -115,7 +116,7 @@ def places(one_pass):
 def test_a_pass_holds_each_sequence_of_each_recording_once(shards, route):
     sequences = [max(1, frames // LENGTH) for frames in FRAMES]  # 44
     assert batches_per_pass(FRAMES, pipeline(batch_size=1)) == sum(sequences)
-    for one_pass in passes(shards, 2, batch_size=1, route=route):
+    for one_pass in passes(shards, 2, batch_size=N_SEQUENCES, route=route):
         starts = places(one_pass)[:, 0].astype(int)
         for number, (frames, expected) in enumerate(zip(FRAMES, sequences, strict=True)):
             own = np.sort(starts[starts // 1000 == number] % 1000)
@@ -136,7 +137,7 @@ def test_sequences_are_consecutive_frames_of_one_recording(shards, route):
 def test_every_frame_is_seen_in_some_pass(shards, route):
     seen = np.unique(
         np.concatenate(
-            [places(one_pass) for one_pass in passes(shards, 40, batch_size=1, route=route)]
+            [places(each) for each in passes(shards, 40, batch_size=N_SEQUENCES, route=route)]
         )
     )
     expected = [
@@ -157,9 +158,9 @@ def test_overlapping_sequences_start_at_every_hop_up_to_the_end(shards, route, h
         expected += [1000 * number + start for start in starts]
     settings = pipeline(batch_size=1, sequence_hop_frames=hop)
     assert batches_per_pass(FRAMES, settings) == len(expected)
+    sizes = {"batch_size": 32, "sequence_hop_frames": hop}
     one_pass, next_pass = (
-        places(each)
-        for each in passes(shards, 2, batch_size=1, route=route, sequence_hop_frames=hop)
+        places(each) for each in passes(shards, 2, last_batch="keep", route=route, **sizes)
     )
     assert sorted(one_pass[:, 0]) == sorted(next_pass[:, 0]) == expected
     assert (one_pass[:, 0] != next_pass[:, 0]).any() and (one_pass[:, 0] != expected).any()
@@ -272,7 +273,7 @@ def test_transforms_are_drawn_for_smaller_last_batches_too(shards, route):
 
 
 def test_neighbouring_sequences_come_from_different_recordings(shards, route):
-    owners = places(passes(shards, 1, batch_size=1, route=route)[0])[:, 0] // 1000
+    owners = places(passes(shards, 1, batch_size=N_SEQUENCES, route=route)[0])[:, 0] // 1000
     assert (np.diff(owners) == 0).mean() < 0.4
 
 
