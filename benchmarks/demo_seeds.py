@@ -63,6 +63,12 @@ def task4_numbers(scores: Scores) -> list[float | None]:
     return [scores.get(name) for name in names]
 
 
+def teacher_numbers(scores: Scores) -> list[float | None]:
+    """Means over classes of events and tags."""
+    names = ("event_macro_f", "intersection_macro_f", "psds1", "psds2", "map")
+    return [scores.get(name) for name in names]
+
+
 def segmentation_numbers(scores: Scores) -> list[float | None]:
     """Means over classes of tags, frames, masks and separated sounds."""
     return [scores.get(name) for name in ("tag_ap", "sed_f", "mask_f", "gain_db", "event_gain_db")]
@@ -73,6 +79,7 @@ SELD_COLUMNS |= {"frame recall": 3, "SELD": 3}
 LOCATION_COLUMNS = {"ER20": 2, "F20": 3, "LE": 1, "LR": 3, "SELD": 3}
 LOCATION_COLUMNS |= {"micro F20": 3, "micro LE": 1, "micro LR": 3}
 TASK4_COLUMNS = {name: 2 for name in ("mAP", "clip F", "event F", "segment F", "PSDS 1", "PSDS 2")}
+TEACHER_COLUMNS = dict.fromkeys(("event F", "intersection F", "PSDS 1", "PSDS 2", "mAP"), 3)
 SEGMENTATION_COLUMNS = {name: 2 for name in ("mAP", "SED F", "mask F")}
 SEGMENTATION_COLUMNS |= {"SI-SDR gain, dB": 1, "gain in events, dB": 1}
 EVERYWHERE = ("all classes everywhere", "true tags, everywhere")
@@ -127,6 +134,24 @@ DEMOS = {
         ("cnn", "cnn, tags over the clip"),
         TASK4_BASELINES,
         task4_numbers,
+    ),
+    "mean-teacher-demo": Demo(
+        "task4_crnn.py",
+        TEACHER_COLUMNS,
+        ("", "", "", "", ""),
+        ("mean_teacher", "mean_teacher, teacher"),
+        TASK4_BASELINES,
+        teacher_numbers,
+        "teacher",
+    ),
+    "crnn-supervised-demo": Demo(
+        "task4_crnn.py",
+        TEACHER_COLUMNS,
+        ("", "", "", "", ""),
+        ("supervised",),
+        TASK4_BASELINES,
+        teacher_numbers,
+        "teacher",
     ),
     "segmentation-demo": Demo(
         "task4_segmentation.py",
