@@ -71,9 +71,9 @@ class SequenceCutter:
             raise ValueError(
                 f"The schema lacks arrays. Expected: {missing}. Received: {sorted(schema.arrays)}."
             )
-        if self._stride < 1 or self.sequence_frames % self._stride:
+        if not 1 <= self._stride <= self.sequence_frames:
             raise ValueError(
-                "`target_stride` must divide `sequence_frames`. Received:"
+                "`target_stride` is at most `sequence_frames`. Received:"
                 f" {self._stride}, {self.sequence_frames}."
             )
         for output, names in self._targets.items():
@@ -151,15 +151,27 @@ class SequenceCutter:
             return features
         return tf.where(real[..., None, None], features, tf.constant(self._padding, features.dtype))
 
-    def check_inputs(self, frames: np.ndarray) -> None:
-        """Refuses recordings of several sequences, whose inputs would not be those of a sequence.
+    def check_lengths(self, frames: np.ndarray) -> None:
+        """Refuses recordings of several sequences where a sequence must be a whole recording.
+
+        Frames after the last whole output frame are dropped, as by the pooling of the network,
+        which in the middle of a recording would move all that follows. Inputs with frames of their
+        own belong to whole recordings, too.
 
         Args:
             frames: of each recording, (N,).
 
         Raises:
-            DataError: a recording is longer than a sequence, and an input has frames of its own.
+            DataError: a recording is longer than a sequence, and one of the two holds.
         """
+        if self.sequence_frames % self._stride and frames.max() > self.sequence_frames:
+            whole = self.sequence_frames - self.sequence_frames % self._stride
+            raise DataError(
+                f"The network pools {self._stride} frames into one, which must divide the frames of"
+                " a sequence where recordings have several. Expected: `pipeline.sequence_frames:"
+                f" {whole}`, or recordings of at most {self.sequence_frames} frames. Received:"
+                f" {self.sequence_frames} and {frames.max()}."
+            )
         timed = [name for name in self.inputs if len(self.schema.arrays[name].shape) > 1]
         if timed and frames.max() > self.sequence_frames:
             raise DataError(
@@ -181,12 +193,17 @@ class SequenceCutter:
         labels = {name: tf.cast(batch[name], tf.float32) for name in self.labels}
         labels[ACTIVITY] = tf.where(batch[INSIDE][..., None], labels[ACTIVITY], -1.0)
         labels |= {name: -tf.ones_like(labels[name]) for name in self._unknown & labels.keys()}
-        middle = slice(self._stride // 2, None, self._stride)
         targets = {}
         for output, names in self._targets.items():
             joined = tf.concat([labels[name] for name in names], axis=-1)
-            targets[output] = joined[:, middle] if joined.shape.rank == 3 else joined
+            targets[output] = self._middle_frames(joined) if joined.shape.rank == 3 else joined
         return targets
+
+    def _middle_frames(self, labels: tf.Tensor) -> tf.Tensor:
+        """Labels (B, T, width) in the middle of each output frame, (B, T', width)."""
+        n_frames = labels.shape[1] or tf.shape(labels)[1]
+        end = n_frames - n_frames % self._stride
+        return labels[:, self._stride // 2 : end : self._stride]
 
     @cached_property
     def unknown_targets(self) -> dict[str, np.ndarray]:

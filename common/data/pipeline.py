@@ -315,7 +315,7 @@ def evaluation_stream(
     # Shards that TensorFlow could not read raise their error here.
     _, all_frames = _known_and_frames(source, cutter, source.find(wanted))
     if not pipeline.whole_recordings:
-        cutter.check_inputs(all_frames)
+        cutter.check_lengths(all_frames)
 
     packed = sequence_format.interleaved_channels
 
@@ -399,7 +399,7 @@ def _reader(
     whole = {name: tf.constant(arrays[name].whole(name)) for name in cutter.whole_labels}
     frames_of, known_of = tf.constant(frames, tf.int32), tf.constant(known)
     context = cutter.context_frames
-    cutter.check_inputs(frames)
+    cutter.check_lengths(frames)
     reader = FrameReader(sides, cutter.sequence_frames, {cutter.input_name: context}, cutter.inputs)
     specs = [arrays[name].schema.arrays[name] for name in reader.names]
     types = [tf.as_dtype(spec.dtype) for spec in specs]
@@ -490,7 +490,7 @@ def _load(source: ShardSource, cutter: SequenceCutter) -> tuple[Tensors, Tensors
     if not joined[FEATURES]:
         raise source.nothing_wanted()
     frames = np.array([len(inside) for inside in joined[INSIDE]])
-    cutter.check_inputs(frames)
+    cutter.check_lengths(frames)
     with tf.device("CPU:0"):  # a GPU's memory is the model's
         arrays = {name: tf.convert_to_tensor(_joined(joined.pop(name))) for name in list(joined)}
         stacked = {name: tf.convert_to_tensor(np.stack(array)) for name, array in whole.items()}

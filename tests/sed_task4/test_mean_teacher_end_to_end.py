@@ -103,7 +103,7 @@ def test_predictions_are_those_of_the_network_that_is_used(folder):
 
 def test_an_export_holds_one_network(folder, tmp_path):
     run = folder / "output" / f"{TASK}_a"
-    assert export([str(run), str(tmp_path / "model"), "--format", "savedmodel"]) == 0
+    assert export([str(run), "--out", str(tmp_path / "model"), "--format", "saved_model"]) == 0
     assert (tmp_path / "model").exists()
 
 

@@ -550,7 +550,17 @@ def test_a_stream_that_would_never_give_a_batch_is_refused(shards, route):
 def test_no_shards_a_bad_stride_and_unknown_arrays_are_refused(shards):
     with pytest.raises(DataError, match=r"No TFRecord shard found"):
         stream([])
-    with pytest.raises(ValueError, match="must divide"):
+    with pytest.raises(DataError, match="must divide"):
         stream(shards, target_stride=3)
     with pytest.raises(ValueError, match=r"Expected: \['distance_m'\]"):
         stream(shards, targets={"a": ("distance_m",)})
+
+
+def test_trailing_frames_of_whole_recordings_make_no_output_frame(shards):
+    """11 frames, 4 of them in an output frame: the labels of frames 2 and 6, and no third one."""
+    frames = max(Selection.of_shards(shards, SCHEMA).frames or [30])
+    length = max(frames, 30) + 3
+    _, targets = next(iter(stream(shards, sequence_frames=length, target_stride=4, batch_size=1)))
+    assert {
+        name: value.shape[1] for name, value in targets.items() if value.ndim == 3
+    } == dict.fromkeys((name for name, value in targets.items() if value.ndim == 3), length // 4)
