@@ -90,6 +90,7 @@ def output_errors(system: "Ensemble", path: Path, target: Format, seed: int = 0)
     """Largest difference of each output between a system and its exported form, on noise."""
     (_, model), *_ = system.stages
     rng, tail = np.random.default_rng(seed), model.input_shape[2:]
+    batch: np.ndarray
     if model.inputs[0].dtype == "int16":
         batch = rng.integers(-3000, 3000, (1, 100_000, *tail)).astype(np.int16)
     else:
