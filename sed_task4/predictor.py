@@ -183,10 +183,11 @@ class CurveDecoder:
         return {"tags": dict(zip(self._classes, map(float, self.tags), strict=True))}
 
     def _output(self, found: Sequence[FoundEvent], duration_s: float) -> StreamOutput:
-        """Events of the decoder, cut to the length of the recording."""
+        """Events of the decoder that begin within the recording, cut to its length if set."""
+        limit_s = duration_s if self._decoding.cut_at_end else np.inf
         events = []
         for each in found:
-            onset_s, end_s = each.onset * self._hop_s, min(each.offset * self._hop_s, duration_s)
+            onset_s, end_s = each.onset * self._hop_s, min(each.offset * self._hop_s, limit_s)
             if onset_s < duration_s:
                 events.append(Event(onset_s, end_s, self._classes[each.class_index], each.score))
         return StreamOutput(events)

@@ -90,10 +90,12 @@ def output_errors(system: "Ensemble", path: Path, target: Format, seed: int = 0)
     """Largest difference of each output between a system and its exported form, on noise."""
     (_, model), *_ = system.stages
     rng, tail = np.random.default_rng(seed), model.input_shape[2:]
+    batch: np.ndarray
     if model.inputs[0].dtype == "int16":
         batch = rng.integers(-3000, 3000, (1, 100_000, *tail)).astype(np.int16)
     else:
         batch = rng.normal(*_statistics(model), (1, 256, *tail)).astype(np.float32)
+        batch = 10 ** (batch / 20) if _takes_magnitudes(model) else batch
     expected, received = system.predict_on_batch(batch), runner(path, target)(batch)
     found = {name: np.abs(received[name] - expected[name]).max() for name in sorted(received)}
     return ", ".join(f"{name} {value:.1e}" for name, value in found.items())
@@ -113,6 +115,12 @@ def _statistics(model: Any) -> tuple[np.ndarray, np.ndarray]:
 
     mean, std = model.get_layer(STATISTICS).get_weights()
     return mean, std
+
+
+def _takes_magnitudes(model: Any) -> bool:
+    from common.models.levels import LEVELS
+
+    return any(layer.name == LEVELS for layer in model.layers)
 
 
 def _outputs(system: "Ensemble") -> dict[str, int]:

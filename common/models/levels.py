@@ -14,6 +14,7 @@ from common.features.levels import LevelConfig
 from common.features.scaling import EPSILON, ScalingConfig
 from common.models.layers import PACKAGE
 
+LEVELS = "levels"  # name of the layer in trained models
 _PER_DECADE = 20.0  # dB of a magnitude
 
 
@@ -119,7 +120,7 @@ def level_layers(levels: LevelConfig, scaling: ScalingConfig) -> list[keras.laye
         scaling: where it is of a dataset, `common.features.scaling.dataset_statistics` give the
             mean and standard deviation of `Standardize`; else they are 0 and 1.
     """
-    layers: list[keras.layers.Layer] = [MelLevels(levels, name="levels")]
+    layers: list[keras.layers.Layer] = [MelLevels(levels, name=LEVELS)]
     if scaling.of != "dataset":
         layers.append(ClipScaling(scaling, name="clip_scaling"))
     return layers
