@@ -7,6 +7,7 @@ import pytest
 
 from common.cli.simulate import main as simulate
 from sed_task4.cli import main
+from sed_task4.score import main as score
 from tests.sed_task4.tiny_runs import CNN, arguments
 
 SYNTHETIC = {"sets.train": "synthetic", "sets.statistics": "[synthetic]"}
@@ -37,7 +38,7 @@ def weak(folder):
 @pytest.fixture(scope="module")
 def strong(folder):
     """A run that learned from the events of the clips, stored as features."""
-    settings = CNN | SYNTHETIC | {"network.strong_training": "true"}
+    settings = CNN | SYNTHETIC | {"network.strong_training": "true", "scoring.score_files": "true"}
     assert main(["cnn9-demo", "strong", *arguments(folder, settings)]) == 0
     return folder / "output" / "cnn9-demo_strong"
 
@@ -61,6 +62,16 @@ def test_the_cnn_learns_from_audio(weak):
     assert (weak / "clip.png").stat().st_size
     model = keras.saving.load_model(weak / "cnn" / "best.keras", compile=False)
     assert model.inputs[0].dtype == "int16"
+
+
+def test_score_files_of_a_run_have_its_psds(strong, folder, tmp_path):
+    (truth,) = (folder / "dataset").rglob("validation.tsv")
+    places = [str(strong / "cnn" / "scores"), str(truth), "--json", str(tmp_path / "s.json")]
+    assert score([*places, "--no-strict"]) == 0
+    found = json.loads((tmp_path / "s.json").read_text())["rows"][0]["scores"]
+    wanted = json.loads((strong / "scores.json").read_text())["rows"][0]["scores"]
+    for name in ("psds1", "psds2", "best_f"):
+        assert found[name] == pytest.approx(wanted[name]), name
 
 
 def test_the_cnn_learns_from_weakly_labelled_clips(folder):
