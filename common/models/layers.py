@@ -67,7 +67,8 @@ def with_statistics(
     """Joins the statistics of the training data to a network, so that the model takes raw features.
 
     Args:
-        network: model whose one input is standardised features (B, T, F, C).
+        network: model whose input is standardised features (B, T, F, C), or a mapping of inputs
+            with these as "features"; the others are passed on.
         mean: (F, C), mean of each band and channel, in the unit of the features.
         std: (F, C), standard deviation, same unit, 0 or more.
         frontend: layer that computes raw features from audio, see
@@ -77,14 +78,16 @@ def with_statistics(
 
     Returns:
         Model from raw features (B, T, F, C), float16 or float32, or with a frontend from audio (B,
-        S, C), int16, to the outputs of `network`. It shares the network's weights and has two
-        non-trainable weights more.
+        S, C), int16, and from the other inputs by name, to the outputs of `network`. It shares the
+        network's weights and has two non-trainable weights more.
 
     Raises:
         ValueError: a statistic has another shape than the network's bands and channels, or is not
             finite.
     """
-    bands_channels = tuple(network.input_shape[2:])
+    given = network.input if isinstance(network.input, dict) else {"features": network.input}
+    shape = tuple(given["features"].shape[1:])  # (T, F, C)
+    bands_channels = shape[1:]
     for name, values in (("mean", mean), ("std", std)):
         if values.shape != bands_channels:
             raise ValueError(
@@ -96,15 +99,22 @@ def with_statistics(
     standardize = Standardize(bands_channels, name=STATISTICS)
     standardize.set_weights([mean.astype(np.float32), std.astype(np.float32)])
     if frontend is None:
-        shape = network.input_shape[1:]
         raw = features = keras.Input(shape, name="features", dtype="float32")  # (B, T, F, C)
     else:
-        shape = (None, frontend.frontend.channels)
-        raw = keras.Input(shape, name="audio", dtype="int16")  # (B, S, C)
+        audio_shape = (None, frontend.frontend.channels)
+        raw = keras.Input(audio_shape, name="audio", dtype="int16")  # (B, S, C)
         features = frontend(raw)  # (B, T, F, C)
     for layer in levels:
         features = layer(features)
-    return keras.Model(raw, network(standardize(features)), name=f"{network.name}_with_statistics")
+    name, x = f"{network.name}_with_statistics", standardize(features)
+    others = {
+        key: keras.Input(each.shape[1:], name=key, dtype=each.dtype)
+        for key, each in given.items()
+        if key != "features"
+    }
+    if not others:
+        return keras.Model(raw, network(x), name=name)
+    return keras.Model({raw.name: raw, **others}, network({"features": x, **others}), name=name)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

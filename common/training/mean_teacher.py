@@ -33,7 +33,7 @@ from common.training.batch_augmentation import (
     n_devices,
 )
 
-FEATURES, EMBEDDINGS, CLASS_MASK = "features", "embeddings", "class_mask"  # inputs by name
+FEATURES, EMBEDDINGS, CLASS_MASK = "features", "embeddings", "valid_classes"  # inputs by name
 DRAWS = "draws"  # output of training: draws that the labels need
 TEACHER = "teacher_"  # begins the names of the teacher's outputs
 Network = Any  # keras.Model from inputs to {output: (B, K) or (B, T', K)}

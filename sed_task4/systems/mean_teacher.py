@@ -71,9 +71,16 @@ def stages(task: Any) -> list[Stage]:
             losses={"clip": loss, "frames": loss},
             loss_weights={"clip": training.clip_loss_weight, "frames": 1.0},
             target_stride=network.time_pooling,
+            inputs=_further_inputs(network),
             join=join if changes else None,
         )
     ]
+
+
+def _further_inputs(network: NetworkConfig) -> tuple[str, ...]:
+    """Arrays of a record that the network takes beside its features."""
+    wanted = {"embeddings": network.embeddings != "none", "valid_classes": network.class_masks}
+    return tuple(name for name, is_taken in wanted.items() if is_taken)
 
 
 def _loss(training: Any) -> keras.losses.Loss:

@@ -122,7 +122,7 @@ def test_consistency_may_leave_parts_and_classes_out():
     shapes = {"clip": (8, 3), "frames": (8, 6, 3)}
     y_pred = {name: rng.random(shape).astype(np.float32) for name, shape in shapes.items()}
     y_pred |= {f"teacher_{name}": np.zeros(shape, np.float32) for name, shape in shapes.items()}
-    model.compute_loss({"features": x, "class_mask": known}, y, y_pred)
+    model.compute_loss({"features": x, "valid_classes": known}, y, y_pred)
     noted = {metric.name: float(metric.result()) for metric in model.metrics}
     assert noted["clip_consistency"] == pytest.approx(
         np.mean(y_pred["clip"][2:][known[2:]] ** 2), rel=1e-5
