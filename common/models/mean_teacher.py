@@ -19,7 +19,7 @@ import keras
 
 from common.errors import ConfigError
 from common.features.frontend import AUDIO
-from common.models.feature_augmentation import (
+from common.models.augmentation.layers import (
     Batch,
     BatchChange,
     Draws,

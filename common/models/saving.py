@@ -6,7 +6,7 @@ import keras
 
 import common.models.attention  # registers its layer, which saved models name
 import common.models.audio_features  # as well
-import common.models.feature_augmentation  # as well
+import common.models.augmentation.layers  # as well
 import common.models.layers  # as well
 import common.models.mean_teacher  # as well
 import common.models.merging  # as well

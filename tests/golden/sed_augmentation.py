@@ -20,8 +20,8 @@ def _labels_back(labels: Any) -> np.ndarray:
 
 
 def aug_mixup(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from common.models.feature_augmentation import Mixup
-    from common.models.feature_changes import mix, mix_labels
+    from common.models.augmentation.changes import mix, mix_labels
+    from common.models.augmentation.layers import Mixup
 
     data, target = _features(inputs["data"]), inputs["target"].swapaxes(1, 2)
     draws = [
@@ -57,7 +57,7 @@ def aug_mixup(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 
 def aug_frame_shift(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from common.models.feature_augmentation import FrameShift
+    from common.models.augmentation.layers import FrameShift
 
     stride = int(inputs["net_pooling"])
     layer, draws = FrameShift({"rounding": "floor"}, stride=stride), {"shift": inputs["shifts"]}
@@ -69,7 +69,7 @@ def aug_frame_shift(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 
 def aug_time_mask(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from common.models.feature_augmentation import TimeMask
+    from common.models.augmentation.layers import TimeMask
 
     data, target = _features(inputs["data"]), inputs["target"].swapaxes(1, 2)
 
@@ -91,7 +91,7 @@ def aug_time_mask(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 
 def aug_specaugment(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from common.models.feature_augmentation import SpecAugment
+    from common.models.augmentation.layers import SpecAugment
 
     config = settings["config"]
     layer = SpecAugment(
@@ -116,7 +116,7 @@ def aug_specaugment(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 
 def aug_filter_noise(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from common.models.feature_augmentation import BandMask, FilterAugment, Noise
+    from common.models.augmentation.layers import BandMask, FilterAugment, Noise
 
     data, outputs = _features(inputs["data"]), {}
     for kind in ("step", "linear"):
@@ -132,8 +132,8 @@ def aug_filter_noise(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 
 def aug_teacher_noise(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from common.models.feature_augmentation import TeacherInputNoise
-    from common.models.feature_changes import band_noise_std
+    from common.models.augmentation.changes import band_noise_std
+    from common.models.augmentation.layers import TeacherInputNoise
     from common.models.levels import ClipScaling
 
     mel = inputs["mel"][None, ..., None]  # (1, T, F, 1)

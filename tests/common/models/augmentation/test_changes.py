@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from common.models import feature_changes as changes
+from common.models.augmentation import changes
 
 RNG = np.random.default_rng(0)
 X = RNG.random((3, 8, 6, 1)).astype(np.float32)  # (B, T, F, C)

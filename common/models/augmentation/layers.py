@@ -3,8 +3,8 @@
 Each change is a layer with settings of `common.settings.batch_augmentation` and a generator of
 seeds, whose state is a variable of the model: a resumed job draws what an uninterrupted one does.
 A change draws for the whole batch; the draws then change features, embeddings and labels by the
-functions of `common.models.feature_changes`. They run on any backend and under XLA: sizes of arrays
-do not depend on draws.
+functions of `common.models.augmentation.changes`. They run on any backend and under XLA: sizes of
+arrays do not depend on draws.
 """
 
 import functools
@@ -16,7 +16,7 @@ import numpy as np
 from scipy import stats
 
 from common.errors import ConfigError
-from common.models import feature_changes as changes
+from common.models.augmentation import changes
 from common.models.layers import PACKAGE
 from common.settings import batch_augmentation as settings_of
 from common.settings.batch_augmentation import BatchAugmentation

@@ -2,7 +2,7 @@
 
 Features are linear spectra (B, T, F, C), embeddings (B, E, D), labels (B, K) of clips or (B, T', K)
 of output frames, with -1 where they are unknown. Draws are made in
-`common.models.feature_augmentation`.
+`common.models.augmentation.layers`.
 """
 
 import math

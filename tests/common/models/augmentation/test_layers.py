@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from common.errors import ConfigError
-from common.models.feature_augmentation import (
+from common.models.augmentation.layers import (
     BandMask,
     Batch,
     FilterAugment,
