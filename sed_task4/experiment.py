@@ -142,7 +142,7 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         build_changes(
             training.batch_augmentation,
             {part.name: part.batch_size for part in task.sets.parts},
-            self.network.time_pooling,
+            self.system.stages(task)[0].target_stride,
         )
 
     def run(self, stores: Sequence[FeatureStore], folder: Path) -> str:

@@ -151,9 +151,8 @@ class ClipScorer:
         rows = np.isin(self._tagged, self._strong, invert=True)
         if not rows.any():
             return {}
-        thresholds = self.scoring.tag_threshold
-        thresholds = thresholds if self.tag_thresholds is None else self.tag_thresholds
-        probabilities = self.tag_probabilities[self._tagged][rows]
+        searched, probabilities = self.tag_thresholds, self.tag_probabilities[self._tagged][rows]
+        thresholds = self.scoring.tag_threshold if searched is None else searched
         weak = tag_scores(np.stack(self._tags)[rows], probabilities, thresholds).macro_f
         kinds = ("event", "intersection")
         sums = {

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from common.models.losses import AsymmetricFocalLoss, MaskedBinaryCrossentropy
+from common.models.losses import AsymmetricFocalLoss, MaskedBinaryCrossentropy, MaskedMean
 from common.training.mean_teacher import build_augmented
 from common.training.system import ModelParts, Stage
 from sed_task4.systems._mean_teacher_network import (
@@ -85,7 +85,9 @@ def _further_inputs(network: NetworkConfig) -> tuple[str, ...]:
 
 def _loss(training: Any) -> keras.losses.Loss:
     """Loss of labelled entries, with PyTorch's floor of logarithms."""
-    masked_mean = "valid" if training.teacher is None else training.teacher.masked_mean
+    masked_mean: MaskedMean = "valid"
+    if training.teacher is not None:
+        masked_mean = training.teacher.masked_mean
     if training.loss == "asymmetric_focal":
         gamma, zeta = training.focal_powers
         return AsymmetricFocalLoss(gamma, zeta, log_floor=LOG_FLOOR, masked_mean=masked_mean)
