@@ -25,7 +25,7 @@ from common.models.audio_features import features_of
 from common.models.levels import level_layers
 from common.runtime.distribution import devices
 from common.settings.pipeline import PipelineConfig
-from common.training.batch_augmentation import build_changes
+from common.training.batch_augmentation import Batch, build_changes
 from common.training.callbacks import Scorer
 from common.training.evaluation import Prediction, predict_recordings
 from common.training.experiment import BaseExperiment
@@ -139,11 +139,11 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
                 f" `noise: {{kind: none}}`. Received: {task.features.kind}."
             )
         # Parts that the changes or the consistency name must be there before any work.
-        build_changes(
-            training.batch_augmentation,
-            {part.name: part.batch_size for part in task.sets.parts},
-            self.system.stages(task)[0].target_stride,
-        )
+        parts = {part.name: part.batch_size for part in task.sets.parts}
+        stride = self.system.stages(task)[0].target_stride
+        build_changes(training.batch_augmentation, parts, stride)
+        if teacher is not None:
+            Batch(parts).mask(teacher.consistency_parts)
 
     def run(self, stores: Sequence[FeatureStore], folder: Path) -> str:
         """Trains the stages in turn, and scores each of them on the test clips.
