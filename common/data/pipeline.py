@@ -65,7 +65,7 @@ _OF_FILES = (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.Permiss
 
 
 # No function of a stream has control flow that depends on tensors, and to look for it in their
-# source takes three quarters of the time until the first batch.
+# source takes three quarters of the time until the first batch of a process.
 @tf.autograph.experimental.do_not_convert
 def train_stream(
     selection: Selection,
