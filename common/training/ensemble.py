@@ -119,8 +119,14 @@ def load_models(
 
     Raises:
         CheckpointError: a model is missing, unfinished or damaged.
-        ConfigError: there is no such fold.
+        ConfigError: there is no such fold, or the network takes more than a recording gives.
     """
+    if further := stages[-1].inputs:
+        raise ConfigError(
+            f"The network of {run} takes {' and '.join(further)} beside its features. Expected: a"
+            " network that takes features alone; others are trained and tested on a dataset, not"
+            " exported, and predict no recordings of their own."
+        )
     folders = [run / name for name in chosen_folds(task, fold)]
     for folder in folders:
         for stage in stages:

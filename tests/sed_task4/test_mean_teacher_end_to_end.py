@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from common.cli.export import main as export
+from common.errors import ConfigError
 from common.inference.loading import load_run
 from common.settings.tasks import load_task
 from common.training.mean_teacher import chosen_network
@@ -120,12 +121,12 @@ def test_settings_of_batches_are_checked_before_any_work(setting, message):
     if message is None:
         Experiment.prepare(load_task(PARAMS, TASK, [setting]))
         return
-    with pytest.raises(Exception, match=message):
+    with pytest.raises(ConfigError, match=message):
         Experiment.prepare(load_task(PARAMS, TASK, [setting]))
 
 
 def test_other_systems_refuse_settings_of_the_mean_teacher():
     assert Task4Training().of_mean_teacher == []
     task = load_task(PARAMS, "crnn-demo", ["training.loss=asymmetric_focal"])
-    with pytest.raises(Exception, match="is of the system mean_teacher"):
+    with pytest.raises(ConfigError, match="is of the system mean_teacher"):
         Experiment.prepare(task)
