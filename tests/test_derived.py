@@ -15,12 +15,20 @@ from tests.derived_data import FAMILIES, Office, copy_of, write_office
 CHANGES = ("relabel", "split_anew", "add", "remove", "replace_audio")
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Folders of each family with a dataset and its features."""
+    folders = {family: tmp_path_factory.mktemp("made") for family in FAMILIES}
+    for family, folder in folders.items():
+        prepare_data(write_office(family, folder / "a").task(folder / "features"))
+    return folders
+
+
 @pytest.fixture(params=FAMILIES)
-def office(request, tmp_path):
+def office(request, made, tmp_path):
     """A dataset whose features are made."""
-    office = write_office(request.param, tmp_path / "a")
-    prepare_data(office.task(tmp_path / "features"))
-    return office
+    shutil.copytree(made[request.param], tmp_path, dirs_exist_ok=True)
+    return Office(request.param, tmp_path / "a")
 
 
 def prepared(office: Office, *settings: str) -> list:
