@@ -193,3 +193,9 @@ def test_layers_survive_saving():
     layer = Mixup({"groups": [["weak"]], "labels": "hard"}, PARTS, 4)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert again.settings == layer.settings and again.batch.parts == PARTS and again.stride == 4
+
+
+def test_devices_of_tensorflow_that_share_batches_are_refused(monkeypatch):
+    monkeypatch.setattr("common.runtime.distribution.n_replicas", lambda: 2)
+    with pytest.raises(ConfigError, match=r"or `run\.backend: jax`\. Received: mirrored"):
+        FrameShift()
