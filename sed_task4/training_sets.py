@@ -93,7 +93,7 @@ def _part(
     chosen = None if sum(map(len, names)) == n_all else frozenset().union(*names)
     selection = Selection(store, part.subsets, chosen)
     counts = [f"{len(own)} of {subset}" for subset, own in zip(part.subsets, names, strict=True)]
-    logger.info("Part %s of %d clips in a batch: %s.", part.name, part.batch_size, counts)
+    logger.info("%d clips of a batch, %s: of %s.", part.batch_size, part.name, ", ".join(counts))
     return BatchPart(part.name, selection, part.batch_size, part.unknown)
 
 
