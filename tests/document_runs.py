@@ -180,6 +180,11 @@ SMALL: dict[str, dict] = {
         "network": {"n_filters": 4, "gru_units": [4]},
         "second_pass": {"epochs": 1, "batch_size": 2},
     },
+    "mean_teacher": {
+        **SMALL_CLIPS,
+        "simulation": {"clips_per_subset": None},
+        "network": {"n_filters": 4, "gru_units": [4]},
+    },
     "cnn": {
         **SMALL_CLIPS,
         "network": {"filters": [2, 2, 2, 2]},

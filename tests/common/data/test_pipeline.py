@@ -557,10 +557,7 @@ def test_no_shards_a_bad_stride_and_unknown_arrays_are_refused(shards):
 
 
 def test_trailing_frames_of_whole_recordings_make_no_output_frame(shards):
-    """11 frames, 4 of them in an output frame: the labels of frames 2 and 6, and no third one."""
-    frames = max(Selection.of_shards(shards, SCHEMA).frames or [30])
-    length = max(frames, 30) + 3
+    length = 91  # the longest recording has 90 frames
     _, targets = next(iter(stream(shards, sequence_frames=length, target_stride=4, batch_size=1)))
-    assert {
-        name: value.shape[1] for name, value in targets.items() if value.ndim == 3
-    } == dict.fromkeys((name for name, value in targets.items() if value.ndim == 3), length // 4)
+    counts = {name: value.shape[1] for name, value in targets.items() if value.ndim == 3}
+    assert counts and set(counts.values()) == {22}
