@@ -200,9 +200,13 @@ class SequenceCutter:
         return targets
 
     def _middle_frames(self, labels: tf.Tensor) -> tf.Tensor:
-        """Labels (B, T, width) in the middle of each output frame, (B, T', width)."""
-        n_frames = labels.shape[1] or tf.shape(labels)[1]
-        end = n_frames - n_frames % self._stride
+        """Labels (B, T, width) in the middle of each output frame, (B, T', width).
+
+        Of recordings in one piece, whose length is open, frames after the last whole output frame
+        count, too.
+        """
+        n_frames = labels.shape[1]
+        end = None if n_frames is None else n_frames - n_frames % self._stride
         return labels[:, self._stride // 2 : end : self._stride]
 
     @cached_property
