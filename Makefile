@@ -56,7 +56,7 @@ torch: .venv-torch/bin/python
 # The pages of docs/ as HTML in build/docs; any warning is an error. Sphinx stands in an environment of its own, which sees
 # the packages of .venv: it imports the sources to describe them.
 docs: $(STAMP) .venv-docs/installed
-	.venv-docs/bin/python -m sphinx --jobs auto --fail-on-warning --keep-going --quiet docs build/docs
+	.venv-docs/bin/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
 
 .venv-docs/installed: docs/requirements.txt
 	$(PYTHON) -m venv --clear .venv-docs
