@@ -131,6 +131,11 @@ class SetsConfig(Section):
         return self
 
     @property
+    def part_sizes(self) -> dict[str, int]:
+        """By name, the clips of each part of a batch, in their order; empty: no parts."""
+        return {part.name: part.batch_size for part in self.parts}
+
+    @property
     def fractions(self) -> dict[str, float]:
         """By subset, the fraction of its clips that is drawn to validate on; others hold none."""
         if self.parts:

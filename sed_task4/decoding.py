@@ -166,6 +166,11 @@ class DecodingConfig(Section):
         lengths = tuple(frames) if isinstance(given, tuple) else frames[0]
         return self.model_copy(update={"median_frames": lengths, "median_s": None})
 
+    @property
+    def searches_gate(self) -> bool:
+        """True if searched tag thresholds take the place of `tag_threshold`."""
+        return self.tag_threshold is not None and self.search_thresholds
+
     def check_classes(self, n_classes: int) -> None:
         """Raises ValueError unless lists by class have one entry for each class."""
         for name in ("median_frames", "median_s"):

@@ -49,8 +49,8 @@ from sed_task4.median_search import (
     ScoredClip,
     check_searchable,
     named,
-    read_medians,
     search_medians,
+    with_medians,
 )
 from sed_task4.pseudo_labels import write_pseudo_labels
 from sed_task4.score import SystemOutput, TestSet, score_report
@@ -139,11 +139,10 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
                 f" `noise: {{kind: none}}`. Received: {task.features.kind}."
             )
         # Parts that the changes or the consistency name must be there before any work.
-        parts = {part.name: part.batch_size for part in task.sets.parts}
         stride = self.system.stages(task)[0].target_stride
-        build_changes(training.batch_augmentation, parts, stride)
+        build_changes(training.batch_augmentation, task.sets.part_sizes, stride)
         if teacher is not None:
-            Batch(parts).mask(teacher.consistency_parts)
+            Batch(task.sets.part_sizes).mask(teacher.consistency_parts)
 
     def run(self, stores: Sequence[FeatureStore], folder: Path) -> str:
         """Trains the stages in turn, and scores each of them on the test clips.
@@ -256,9 +255,7 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
 
     def _gate(self, thresholds: np.ndarray | None) -> np.ndarray | None:
         """Searched tag thresholds (K,), if these replace the gate in the settings."""
-        decoding = self.task.decoding
-        is_searched = decoding.tag_threshold is not None and decoding.search_thresholds
-        return thresholds if is_searched else None
+        return thresholds if self.task.decoding.searches_gate else None
 
     def decisive_score(self, stage: Stage) -> tuple[str, str]:
         """Score of the validation set that selects a stage's model, and "min" or "max"."""
@@ -387,8 +384,7 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
                 offset_share=task.scoring.offset_share,
             )
             write_json(path, named(found, task.dataset.classes))
-        lengths = read_medians(path, task.dataset.classes)
-        return decoding.model_copy(update={"median_frames": lengths})
+        return with_medians(decoding, path, task.dataset.classes)
 
     def _test(self, trained: FinishedPass, store: FeatureStore, folder: Path, found: Found) -> None:
         """Writes the events of the test clips, and adds them to `found` if strongly labelled."""

@@ -24,17 +24,11 @@ from common.io.tables import parse_table, to_number
 from common.metrics.segment_sweep import Segments, score_segments
 from common.metrics.sweep import Frames
 from common.metrics.threshold_curves import AreaScores, CurveScores, area_scores, best_f_scores
+from sed_task4.dataset import CERTAIN
 
 logger = logging.getLogger(__name__)
 
-CONFIDENCE = 0.5  # of soft labels that are exceeded by an event
 SEGMENT_S = 1.0
-# Classes that occur often enough to be evaluated, DCASE 2024.
-EVALUATED = (
-    *("birds_singing", "brakes_squeaking", "car", "children voices", "cutlery and dishes"),
-    *("footsteps", "large_vehicle", "metro approaching", "metro leaving", "people talking"),
-    "wind_blowing",
-)
 _WINDOW = re.compile(r"(.+)-(\d+)-(\d+)")
 
 
@@ -85,7 +79,7 @@ class SoftLabels:
 
 
 def parse_soft_labels(
-    text: str, classes: Sequence[str], source: str = "metadata", confidence: float = CONFIDENCE
+    text: str, classes: Sequence[str], source: str = "metadata", confidence: float = CERTAIN
 ) -> SoftLabels:
     """Reads soft labels: filename, onset, offset, event_label, confidence.
 

@@ -124,6 +124,11 @@ def read_medians(path: Path, classes: Sequence[str]) -> tuple[int, ...]:
     return lengths
 
 
+def with_medians(decoding: DecodingConfig, path: Path, classes: Sequence[str]) -> DecodingConfig:
+    """Decoding with the median lengths that a run has stored, see `read_medians`."""
+    return decoding.model_copy(update={"median_frames": read_medians(path, classes)})
+
+
 def named(lengths: Sequence[int], classes: Sequence[str]) -> Mapping[str, int]:
     """Median lengths by class name, as they are stored."""
     return dict(zip(classes, lengths, strict=True))

@@ -20,7 +20,7 @@ from sed_task4.extraction import clip_inputs
 from sed_task4.features import ZERO_DB, FeatureConfig
 from sed_task4.figures import logmel_spectrogram, prediction_figure
 from sed_task4.lengths import frames_within
-from sed_task4.median_search import read_medians
+from sed_task4.median_search import with_medians
 
 Probabilities = Callable[[Outputs, int], tuple[np.ndarray, np.ndarray]]
 _OVERLAP = 5  # neighbouring clips share a fifth of their length
@@ -45,12 +45,12 @@ def load_predictor(
     stages = scored_stages(experiment.system.stages(task))
     models = load_models(run, task, stages, fold)
     thresholds = None
-    if task.decoding.tag_threshold is not None and task.decoding.search_thresholds:
+    if task.decoding.searches_gate:
         thresholds = read_thresholds(run / stages[-1].name / THRESHOLDS, task.dataset.classes)
     decoding = task.clip_decoding
     if decoding.search_medians:
-        medians = read_medians(run / stages[-1].name / MEDIANS, task.dataset.classes)
-        decoding = decoding.model_copy(update={"median_frames": medians})
+        path = run / stages[-1].name / MEDIANS
+        decoding = with_medians(decoding, path, task.dataset.classes)
     frames = task.pipeline.sequence_frames
     windows = Windows(frames, frames // _OVERLAP, last_is_whole=True)
     return ClipPredictor(experiment, models, windows, thresholds, decoding)

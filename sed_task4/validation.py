@@ -7,7 +7,7 @@ from typing import Any, get_args
 import numpy as np
 
 from common.events.table import EventTable
-from common.metrics.tagging import tag_scores
+from common.metrics.tagging import class_f_scores, tag_scores
 from common.settings.mean_teacher import NetworkName
 from common.training.callbacks import Scorer
 from common.training.evaluation import Prediction
@@ -127,11 +127,16 @@ class ClipScorer:
         auc and the F-scores of clips.
         """
         scores: dict[str, float] = {}
+        weak_f: float | None = None
         if self._tagged:
             searched, tags = self.tag_thresholds, np.stack(self._tags)
             thresholds = self.scoring.tag_threshold if searched is None else searched
             probabilities = self.tag_probabilities[self._tagged]
             scores |= named_tag_scores(tag_scores(tags, probabilities, thresholds))
+            weak = np.isin(self._tagged, self._strong, invert=True)
+            if weak.any():
+                of_classes = class_f_scores(tags[weak], probabilities[weak], thresholds)
+                weak_f = float(of_classes.mean())
         if self._strong:
             reference = EventTable.from_recordings(self._references, self.n_classes)
             estimates = [self.estimates[each] for each in self._strong]
@@ -139,28 +144,7 @@ class ClipScorer:
             scores |= named_scores(detection_scores(reference, estimate, self.scoring))
             if self.scoring.intersection_f:  # events are cut at the ends of their clips
                 scores |= intersection_scores(reference, estimate, np.inf)[0]
-        return scores | self._joint_scores(scores)
-
-    def _joint_scores(self, scores: Mapping[str, float]) -> dict[str, float]:
-        """F of the tags of weakly labelled clips, and its sums with F of strongly labelled ones.
-
-        References:
-            The baselines of DCASE task 4 choose their models by these: with the event-based F in
-            2019, with the intersection-based one since 2021.
-        """
-        rows = np.isin(self._tagged, self._strong, invert=True)
-        if not rows.any():
-            return {}
-        searched, probabilities = self.tag_thresholds, self.tag_probabilities[self._tagged][rows]
-        thresholds = self.scoring.tag_threshold if searched is None else searched
-        weak = tag_scores(np.stack(self._tags)[rows], probabilities, thresholds).macro_f
-        kinds = ("event", "intersection")
-        sums = {
-            f"weak_and_{kind}_f": weak + scores[f"{kind}_macro_f"]
-            for kind in kinds
-            if f"{kind}_macro_f" in scores
-        }
-        return {"weak_macro_f": weak, **sums}
+        return scores if weak_f is None else scores | _joint_scores(weak_f, scores)
 
     @property
     def tag_probabilities(self) -> np.ndarray:
@@ -171,6 +155,21 @@ class ClipScorer:
     def tag_targets(self) -> tuple[Sequence[int], np.ndarray]:
         """Numbers of the clips with known tags, and these tags, bool (n, K), for thresholds."""
         return self._tagged, np.array(self._tags, bool).reshape(-1, self.n_classes)
+
+
+def _joint_scores(weak_f: float, scores: Mapping[str, float]) -> dict[str, float]:
+    """F of the tags of weakly labelled clips, and its sums with F of strongly labelled ones.
+
+    References:
+        The baselines of DCASE task 4 choose their models by these: with the event-based F in 2019,
+        with the intersection-based one since 2021.
+    """
+    sums = {
+        f"weak_and_{kind}_f": weak_f + scores[f"{kind}_macro_f"]
+        for kind in ("event", "intersection")
+        if f"{kind}_macro_f" in scores
+    }
+    return {"weak_macro_f": weak_f, **sums}
 
 
 class ValidationScorer(Scorer):

@@ -6,7 +6,7 @@ features (librosa's default before 0.10), or zeros (its default since then), as 
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
@@ -204,6 +204,11 @@ def decibels(power: np.ndarray) -> np.ndarray:
     return 10 * np.log10(np.maximum(power, POWER_FLOOR))
 
 
+def _joined_bands(blocks: Iterable[np.ndarray]) -> np.ndarray:
+    """Joins blocks (C, t, bands) in time: (T, bands, C)."""
+    return np.concatenate([block.transpose(1, 2, 0) for block in blocks])
+
+
 def log_mel(
     audio: np.ndarray, filters: np.ndarray, sizes: Stft, n_frames: int | None = None
 ) -> np.ndarray:
@@ -217,11 +222,8 @@ def log_mel(
     Returns:
         float32 (T, bands, C).
     """
-    bands = [
-        decibels(_power(spectra) @ filters).transpose(1, 2, 0)  # (t, bands, C)
-        for _, spectra in stft_blocks(audio, sizes, n_frames)
-    ]
-    return np.concatenate(bands)
+    blocks = stft_blocks(audio, sizes, n_frames)
+    return _joined_bands(decibels(_power(spectra) @ filters) for _, spectra in blocks)
 
 
 def mel_magnitude(
@@ -237,11 +239,8 @@ def mel_magnitude(
     Returns:
         float32 (T, bands, C).
     """
-    bands = [
-        (np.abs(spectra) @ filters).transpose(1, 2, 0)  # (t, bands, C)
-        for _, spectra in stft_blocks(audio, sizes, n_frames)
-    ]
-    return np.concatenate(bands)
+    blocks = stft_blocks(audio, sizes, n_frames)
+    return _joined_bands(np.abs(spectra) @ filters for _, spectra in blocks)
 
 
 def log_magnitude_mel(
@@ -267,11 +266,8 @@ def log_magnitude_mel(
     """
     signal = audio.astype(np.float64) + _MAGNITUDE_FLOOR
     blocks = stft_blocks(signal, sizes, n_frames, "float64")
-    bands = [
-        np.log(np.abs(spectra) @ filters + _MAGNITUDE_FLOOR).transpose(1, 2, 0)
-        for _, spectra in blocks
-    ]
-    return np.concatenate(bands).astype(np.float32)
+    bands = (np.log(np.abs(spectra) @ filters + _MAGNITUDE_FLOOR) for _, spectra in blocks)
+    return _joined_bands(bands).astype(np.float32)
 
 
 def uncentred_stft(audio: np.ndarray, sizes: Stft) -> np.ndarray:

@@ -6,6 +6,7 @@ import keras
 
 PACKAGE = "dcase_keras"
 MaskedMean = Literal["valid", "all"]
+LOG_FLOOR = -100.0  # of logarithms in cross-entropies, PyTorch's
 
 
 def masked_mean(values: Any, mask: Any) -> Any:
@@ -101,7 +102,7 @@ class MaskedBinaryCrossentropy(keras.losses.Loss):
         """Error of each entry, of the shape received, in nats."""
         if self.log_floor is None:
             return keras.ops.binary_crossentropy(target, y_pred)
-        return _cross_entropy(target, y_pred, self.log_floor)
+        return floored_crossentropy(target, y_pred, self.log_floor)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments that build the loss again."""
@@ -109,10 +110,10 @@ class MaskedBinaryCrossentropy(keras.losses.Loss):
         return {**super().get_config(), **own}
 
 
-def _cross_entropy(target: Any, y_pred: Any, log_floor: float) -> Any:
-    """Binary cross-entropy of each entry with a floor of the logarithm."""
-    errors = -target * floored_log(y_pred, log_floor)
-    return errors - (1.0 - target) * floored_log(1.0 - y_pred, log_floor)
+def floored_crossentropy(target: Any, probability: Any, log_floor: float = LOG_FLOOR) -> Any:
+    """Binary cross-entropy of each entry in nats, with logarithms of at least `log_floor`."""
+    errors = -target * floored_log(probability, log_floor)
+    return errors - (1.0 - target) * floored_log(1.0 - probability, log_floor)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -137,7 +138,7 @@ class AsymmetricFocalLoss(MaskedBinaryCrossentropy):
         self,
         gamma: float = 0.0,
         zeta: float = 1.0,
-        log_floor: float = -100.0,
+        log_floor: float = LOG_FLOOR,
         masked_mean: MaskedMean = "valid",
         name: str = "asymmetric_focal_loss",
         **options: Any,
@@ -196,7 +197,7 @@ class ConsistencyLoss(keras.losses.Loss):
         if self.kind == "mse":
             errors = keras.ops.square(y_pred - teacher)
         else:
-            errors = _cross_entropy(teacher, y_pred, -100.0)
+            errors = floored_crossentropy(teacher, y_pred)
         return masked_mean(errors, y_true >= 0.0)
 
     def get_config(self) -> dict[str, Any]:

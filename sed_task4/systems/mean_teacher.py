@@ -12,7 +12,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from common.models.losses import AsymmetricFocalLoss, MaskedBinaryCrossentropy, MaskedMean
+from common.models.losses import (
+    LOG_FLOOR,
+    AsymmetricFocalLoss,
+    MaskedBinaryCrossentropy,
+    MaskedMean,
+)
 from common.training.mean_teacher import build_augmented
 from common.training.system import ModelParts, Stage
 from sed_task4.systems._mean_teacher_network import (
@@ -34,7 +39,6 @@ __all__ = [
     "stages",
     "torch_names",
 ]
-LOG_FLOOR = -100.0  # PyTorch's
 CHANGES_BATCHES = True  # takes `training.teacher`, `training.batch_augmentation` and the losses
 
 
@@ -57,7 +61,7 @@ def stages(task: Any) -> list[Stage]:
             parts.build,
             config=training.teacher,
             augmentation=training.batch_augmentation,
-            parts={part.name: part.batch_size for part in task.sets.parts},
+            parts=task.sets.part_sizes,
             stride=network.time_pooling,
             iterations_per_epoch=parts.iterations_per_epoch,
             frontend=parts.frontend,

@@ -12,11 +12,10 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
-from common.models.losses import PACKAGE, floored_log, masked_mean
+from common.models.losses import PACKAGE, floored_crossentropy, masked_mean
 from seld.losses.vectors import common_frames, known_values
 
 Onscreen = Literal["none", "all", "active"]
-LOG_FLOOR = -100.0  # of the on-screen loss, PyTorch's
 
 
 def learned_values(y_true: Any, axis: int) -> tuple[Any, Any, Any]:
@@ -35,12 +34,6 @@ def learned_values(y_true: Any, axis: int) -> tuple[Any, Any, Any]:
     active = activity > 0.0
     values = keras.ops.where(active, activity * values, 0.0)
     return activity, values, keras.ops.logical_or(known, keras.ops.logical_not(active))
-
-
-def floored_crossentropy(target: Any, probability: Any) -> Any:
-    """Binary cross-entropy in nats, with logarithms of at least `LOG_FLOOR`."""
-    errors = -target * floored_log(probability, LOG_FLOOR)
-    return errors - (1.0 - target) * floored_log(1.0 - probability, LOG_FLOOR)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

@@ -24,6 +24,7 @@ from sed_task4.dataset import (
     warn_absent_classes,
 )
 from sed_task4.layouts import LAYOUTS
+from tests.sed_task4.written_files import write_files
 
 CLASSES = DatasetConfig().classes
 STRONG_HEADER = "filename\tonset\toffset\tevent_label\n"
@@ -35,16 +36,6 @@ STRONG = (
     "c.wav\t0.5\t1.25\tDog\n"
 )
 WEAK = "filename\tevent_labels\nu.wav\tAlarm_bell_ringing,Speech\nv.wav\tDog\n"
-
-
-def _write(root: Path, texts: dict[str, str], audio: tuple[str, ...] = ()) -> Path:
-    for name, text in texts.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
-    for name in audio:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
-    return root
 
 
 def test_strong_labels_are_read_in_the_order_of_the_file():
@@ -60,7 +51,7 @@ def test_strong_labels_are_read_in_the_order_of_the_file():
 
 
 def test_strong_and_weak_labels_are_those_that_dcase_util_reads(tmp_path):
-    _write(tmp_path, {"strong.csv": STRONG, "weak.csv": WEAK})
+    write_files(tmp_path, {"strong.csv": STRONG, "weak.csv": WEAK})
     events, names = read_strong(tmp_path / "strong.csv", DatasetConfig())
     theirs = MetaDataContainer(filename=str(tmp_path / "strong.csv")).load()
     assert {item.filename for item in theirs} == set(names)
@@ -208,7 +199,7 @@ AUDIO_2019 = (
 @pytest.mark.parametrize("below", ["", "dataset/"])
 @pytest.mark.parametrize("suffix", [".tsv", ".csv"])
 def test_clips_of_2019_are_found_with_either_suffix(tmp_path, below, suffix):
-    _write(
+    write_files(
         tmp_path,
         {below + name.replace(".tsv", suffix): text for name, text in DATA_2019.items()},
         tuple(below + name for name in AUDIO_2019),
@@ -234,7 +225,7 @@ def test_clips_of_2019_are_found_with_either_suffix(tmp_path, below, suffix):
 
 
 def test_clips_of_2018_are_found_without_removed_ones(tmp_path, caplog):
-    _write(
+    write_files(
         tmp_path / "dataset",
         {
             "metadata/train/weak.csv": WEAK,
@@ -253,13 +244,13 @@ def test_clips_of_2018_are_found_without_removed_ones(tmp_path, caplog):
 
 
 def test_each_year_prefers_its_own_suffix(tmp_path):
-    _write(tmp_path, {"metadata/train/weak.csv": WEAK, "metadata/train/weak.tsv": WEAK})
+    write_files(tmp_path, {"metadata/train/weak.csv": WEAK, "metadata/train/weak.tsv": WEAK})
     assert find_metadata(tmp_path, "dcase2019", "weak").suffix == ".tsv"
     assert find_metadata(tmp_path, "dcase2018", "weak").suffix == ".csv"
 
 
 def test_missing_audio_is_reported_and_not_fatal(tmp_path, caplog):
-    _write(tmp_path, DATA_2019, ("audio/validation/c.wav",))
+    write_files(tmp_path, DATA_2019, ("audio/validation/c.wav",))
     clips, missing = find_clips(tmp_path, DatasetConfig(), "validation")
     assert [clip.name for clip in clips] == ["c.wav"]
     assert missing == ["a_0.000_10.000.wav", "b.wav"]
@@ -267,7 +258,7 @@ def test_missing_audio_is_reported_and_not_fatal(tmp_path, caplog):
 
 
 def test_no_audio_at_all_is_an_error(tmp_path):
-    _write(tmp_path, DATA_2019)
+    write_files(tmp_path, DATA_2019)
     with pytest.raises(DataError, match=r"None of the 2 clips .*such as u\.wav"):
         find_clips(tmp_path, DatasetConfig(), "weak")
 
@@ -275,7 +266,7 @@ def test_no_audio_at_all_is_an_error(tmp_path):
 def test_missing_metadata_and_datasets_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"no dataset in .*an empty folder"):
         find_clips(tmp_path, DatasetConfig(), "weak")
-    _write(tmp_path, {}, ("audio/validation/c.wav",))
+    write_files(tmp_path, {}, ("audio/validation/c.wav",))
     for subset in ("weak", "validation"):
         with pytest.raises(DataError, match="no metadata file"):
             find_clips(tmp_path, DatasetConfig(), subset)
@@ -285,7 +276,7 @@ def test_missing_metadata_and_datasets_are_refused(tmp_path):
     "metadata", [None, "filename\nc.wav\n", STRONG_HEADER + "c.wav\t1\t2\tDog\n"]
 )
 def test_evaluation_clips_may_come_without_labels(tmp_path, metadata):
-    _write(
+    write_files(
         tmp_path,
         {"metadata/eval/public.tsv": metadata} if metadata else {},
         ("audio/eval/public/c.wav",),
@@ -336,7 +327,7 @@ def test_a_column_that_is_there_twice_is_refused(header):
 
 def test_a_recording_whose_name_is_no_text_is_refused(tmp_path):
     folder = tmp_path / "audio/train/unlabel_in_domain"
-    _write(tmp_path, {}, ("audio/train/unlabel_in_domain/a.wav",))
+    write_files(tmp_path, {}, ("audio/train/unlabel_in_domain/a.wav",))
     try:
         (folder / b"\xff.wav".decode("utf-8", "surrogateescape")).touch()
     except OSError:

@@ -23,6 +23,7 @@ from sed_task4.extraction import clip_labels, example_schema
 from sed_task4.features import FeatureConfig
 from sed_task4.layouts import LAYOUTS, MAESTRO_CLASSES, MAESTRO_EVALUATED, SUFFIXES
 from sed_task4.published import CHALLENGE_CLASSES
+from tests.sed_task4.written_files import write_files
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 CLASSES = (*CHALLENGE_CLASSES, *MAESTRO_CLASSES)
@@ -32,16 +33,6 @@ STRONG = "filename\tonset\toffset\tevent_label\n"
 SOFT = STRONG.replace("\n", "\tconfidence\n")
 TRAIN = LAYOUTS["desed2024"]["maestro_real_train"]
 SYNTHETIC = "{0}/train/synthetic21_train/soundscapes"
-
-
-def write(root: Path, texts: dict[str, str], audio: tuple[str, ...] = ()) -> Path:
-    for name, text in texts.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
-    for name in audio:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
-    return root
 
 
 def test_every_layout_has_its_subsets_and_suffixes():
@@ -65,7 +56,7 @@ def test_soundscapes_lie_in_the_dataset_or_in_dcase_synth(tmp_path, below):
     text = STRONG + "0.wav\t0.5\t1\tDog\n7.wav\t0\t2\tCat\n"
     stems = [below + SYNTHETIC.format(name) for name in ("metadata", "audio")]
     audio = (f"{stems[1]}/0.wav", f"{stems[1]}/7.wav", "audio/x")
-    root = write(tmp_path / "dataset", {f"{stems[0]}.tsv": text}, audio)
+    root = write_files(tmp_path / "dataset", {f"{stems[0]}.tsv": text}, audio)
     assert find_metadata(tmp_path, "desed2021", "synthetic21_train") == root / f"{stems[0]}.tsv"
     clips, missing = find_clips(tmp_path, DESED, "synthetic21_train")
     assert [clip.name for clip in clips] == ["synthetic21_train-0.wav", "synthetic21_train-7.wav"]
@@ -77,7 +68,7 @@ def test_resampled_folders_are_used_at_16_khz_and_completed_from_the_others(tmp_
     folder = "audio/train/weak"
     names = (f"{folder}_16k/a.wav", f"{folder}/a.wav", f"{folder}/b.wav")
     text = "filename\tevent_labels\na.wav\tDog\nb.wav\tCat\nc.wav\tCat\n"
-    write(tmp_path, {"metadata/train/weak.tsv": text}, names)
+    write_files(tmp_path, {"metadata/train/weak.tsv": text}, names)
     paths = {
         rate_hz: [
             str(clip.audio_path.relative_to(tmp_path))
@@ -96,7 +87,7 @@ def test_resampled_folders_are_used_at_16_khz_and_completed_from_the_others(tmp_
 def test_validation_clips_lie_in_either_folder(tmp_path, folder):
     text = STRONG + "a.wav\t0\t1\tDog\ne.wav\t\t\t\n"
     audio = f"{folder}/a.wav", f"{folder}/e.wav"
-    write(tmp_path, {"metadata/validation/validation.tsv": text}, audio)
+    write_files(tmp_path, {"metadata/validation/validation.tsv": text}, audio)
     assert [clip.name for clip in find_clips(tmp_path, DESED, "validation")[0]] == [
         "a.wav",
         "e.wav",
@@ -108,7 +99,7 @@ def test_clips_without_events_are_kept_or_dropped(tmp_path, layout):
     folder = "audio/validation" + ("/validation" if layout == "desed2021" else "")
     text = STRONG + "a.wav\t0\t1\tDog\ne.wav\t\t\t\nf.wav\t\t\t\n"
     audio = tuple(f"{folder}/{name}.wav" for name in "aef")
-    write(tmp_path, {"metadata/validation/validation.tsv": text}, audio)
+    write_files(tmp_path, {"metadata/validation/validation.tsv": text}, audio)
     settings = DatasetConfig(layout=layout, sample_rate_hz=16000)
     assert len(find_clips(tmp_path, settings, "validation")[0]) == 3
     notes: list[str] = []
@@ -127,7 +118,7 @@ OVERLAPS = (
 
 def test_overlapping_events_of_a_class_are_joined_and_counted(tmp_path):
     audio = tuple(f"audio/validation/{name}.wav" for name in "ab")
-    write(tmp_path, {"metadata/validation/validation.tsv": OVERLAPS}, audio)
+    write_files(tmp_path, {"metadata/validation/validation.tsv": OVERLAPS}, audio)
     notes: list[str] = []
     a, b = find_clips(tmp_path, DESED, "validation", notes)[0]
     assert a.events.values.tolist() == [[0.5, 3.0, "Dog"], [0.0, 1.0, "Cat"], [3.0, 4.0, "Dog"]]
@@ -179,7 +170,7 @@ MAESTRO = (
 def maestro(root: Path) -> Path:
     names = [f"cafe_restaurant_00-{start:06d}-{start + 1000:06d}.wav" for start in (0, 100)]
     audio = tuple(f"audio/maestro_real_train/{name}" for name in names)
-    return write(root, {"metadata/maestro_real_train.tsv": MAESTRO}, audio)
+    return write_files(root, {"metadata/maestro_real_train.tsv": MAESTRO}, audio)
 
 
 def test_soft_labels_have_a_confidence_and_their_names_in_desed(tmp_path):
@@ -250,7 +241,7 @@ def test_labels_of_frames_are_soft_and_other_classes_unknown(tmp_path):
 
 def test_clips_of_desed_do_not_know_the_classes_of_maestro(tmp_path):
     text = "filename\tevent_labels\na.wav\tDog\n"
-    write(tmp_path, {"metadata/train/weak.tsv": text}, ("audio/train/weak/a.wav",))
+    write_files(tmp_path, {"metadata/train/weak.tsv": text}, ("audio/train/weak/a.wav",))
     (clip,), _ = find_clips(tmp_path, ALL, "weak")
     tags = clip_labels(clip, ALL, FeatureConfig(fmax_hz=8000), 10, 10)["tags"]
     assert (tags[:10] >= 0).all() and tags[4] == 1 and (tags[10:] == -1).all()
@@ -278,7 +269,7 @@ def test_the_checker_knows_the_layouts(tmp_path):
         "metadata/train/weak.tsv": "filename\tevent_labels\nw.wav\tDog\nv.wav\tDog\n",
         "metadata/validation/validation.tsv": OVERLAPS.replace("a.wav", "u.wav"),
     }
-    root = write(tmp_path, texts)
+    root = write_files(tmp_path, texts)
     for number, name in enumerate(("train/weak_16k/w", "validation/u", "validation/b")):
         audio = np.random.default_rng(number).uniform(-0.1, 0.1, (160000, 1))
         (root / "audio" / name).parent.mkdir(parents=True, exist_ok=True)
