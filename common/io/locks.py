@@ -6,7 +6,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -27,15 +27,14 @@ def only_one(folder: Path, remedy: str) -> Iterator[None]:
     """Keeps other jobs out of a folder; the system releases the lock when the process ends.
 
     Args:
-        folder: made if missing.
+        folder: made if missing, and removed again if the job leaves nothing in it.
         remedy: advice for the second job, such as "set another `feature_dir`".
 
     Raises:
         DataError: another job works there, or the folder cannot be written to.
     """
-    path = folder / LOCK
+    path, is_new = folder / LOCK, not folder.exists()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         file = _acquire(path, remedy)
     except OSError as error:
         raise storage_error(path, error) from error
@@ -44,11 +43,18 @@ def only_one(folder: Path, remedy: str) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)  # before its release: the next job creates a file of its own
         file.close()
+        if is_new:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _acquire(path: Path, remedy: str) -> IO[str]:
     while True:
-        file = open(path, "a+", encoding="utf-8", errors="replace", opener=_open_no_link)  # noqa: SIM115
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = open(path, "a+", encoding="utf-8", errors="replace", opener=_open_no_link)  # noqa: SIM115
+        except FileNotFoundError:  # its holder ended, and removed the empty folder
+            continue
         if not _locked(file):
             with file:
                 file.seek(0)

@@ -10,7 +10,7 @@ import numpy as np
 
 from common.audio.files import read_mono
 from common.audio.formats import is_sound
-from common.errors import DataError
+from common.errors import ConfigError, DataError
 from common.io.files import atomic_path
 from common.simulation.random_streams import Draw
 from common.simulation.sounds import (
@@ -80,6 +80,7 @@ RECIPES: Mapping[str, SoundRecipe] = {
     "instrument": everyday.play_instrument,
     "housework": everyday.do_housework,
 }
+LOWEST_RATE_HZ = 16000  # the bands of some sounds reach to nearly half of it
 MAX_CREST_DB = 18.0
 SILENCE_DB = -40.0  # below the peak; trimmed from the ends of own recordings
 
@@ -96,6 +97,19 @@ class DurationRange:
         """Duration at a quantile in [0, 1], log-linear from the median to both ends."""
         logs = np.log([self.shortest_s, self.median_s, self.longest_s])
         return float(np.exp(np.interp(quantile, [0.0, 0.5, 1.0], logs)))
+
+
+def check_rate(rate_hz: int) -> None:
+    """Checks that all sounds can be made at a sample rate, before any work.
+
+    Raises:
+        ConfigError: it is too low.
+    """
+    if rate_hz < LOWEST_RATE_HZ:
+        raise ConfigError(
+            f"Simulated sounds have bands up to nearly {LOWEST_RATE_HZ // 2} Hz. Expected: a"
+            f" `sample_rate_hz` of at least {LOWEST_RATE_HZ}. Received: {rate_hz}."
+        )
 
 
 def synthesise(recipe: str, draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:

@@ -17,7 +17,7 @@ from common.io.files import write_text
 from common.simulation.dataset_folder import text_digest
 from common.simulation.own_recordings import background_digest, source_digest
 from common.simulation.simulator import SimulationReport, Simulator
-from common.simulation.sound_bank import SoundBank
+from common.simulation.sound_bank import SoundBank, check_rate
 from common.simulation.source_selection import SoundSelection, count_sources
 from sed_task4.dataset import DatasetConfig
 from sed_task4.layouts import LAYOUTS, SUFFIXES, Layout, subset_place
@@ -114,6 +114,7 @@ class Task4Simulator(Simulator[ClipPlan, SoundBank | None]):
 
     def plan(self, scratch: Path) -> tuple[list[ClipPlan], SoundBank | None]:
         """Plans the clips and reads own recordings, whose durations are those of events."""
+        check_rate(self.settings.sample_rate_hz)
         if self.annotations is not None:
             given = planning.plan_annotations(self.annotations, self.dataset)
             return given, self._bank({plan.set_number for plan in given}, scratch)
@@ -243,7 +244,7 @@ def run(task: Any, annotations: Path | None = None, overwrite: bool = False) -> 
         overwrite: write existing files again.
 
     Raises:
-        ConfigError: the task's classes cannot be simulated.
+        ConfigError: the task's classes or sample rate cannot be simulated.
         DataError: the folder holds other data.
     """
     sets = getattr(task, "sets", None)

@@ -16,6 +16,7 @@ from common.errors import ConfigError
 from common.simulation.dataset_folder import text_digest
 from common.simulation.own_recordings import source_digest
 from common.simulation.simulator import SimulationReport, Simulator
+from common.simulation.sound_bank import check_rate
 from common.simulation.source_selection import SoundSelection, count_sources
 from seld.dataset import DatasetConfig
 from seld.layouts import EVALUATION_SPLIT, LAYOUTS, LISTED, Layout
@@ -109,6 +110,7 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
 
     def plan(self, scratch: Path) -> tuple[list[Slot | RecordingPlan], list[SoundSelection]]:
         """Plans all recordings, by name, and selects their sounds."""
+        check_rate(self.dataset.sample_rate_hz)
         channels = {"stereo": 2}.get(self.dataset.format, 4)
         if self.dataset.channels != channels:
             received = f"`dataset.channels: {self.dataset.channels}`"
@@ -183,7 +185,7 @@ def run(task: Any, annotations: Path | None = None, overwrite: bool = False) -> 
         overwrite: write existing files again.
 
     Raises:
-        ConfigError: the task's classes or channels cannot be simulated.
+        ConfigError: the task's classes, channels or sample rate cannot be simulated.
         DataError: the folder holds other data.
     """
     return SeldSimulator.of_task(task, annotations).run(overwrite)

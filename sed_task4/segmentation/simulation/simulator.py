@@ -15,6 +15,7 @@ from common.errors import ConfigError, DataError
 from common.io.files import write_text
 from common.simulation.dataset_folder import SETTINGS_FILE, read_settings, text_digest
 from common.simulation.simulator import SimulationReport, Simulator
+from common.simulation.sound_bank import check_rate
 from sed_task4.segmentation import dataset as data
 from sed_task4.segmentation.dataset import DatasetConfig, EventFile
 from sed_task4.segmentation.mixing import forget_mixtures
@@ -121,6 +122,7 @@ class SegmentationSimulator(Simulator[EventFile | SceneFile, None]):
 
     def plan(self, scratch: Path) -> tuple[list[EventFile | SceneFile], None]:
         """Lists all sounds and scenes."""
+        check_rate(self.settings.sound_rate_hz)
         return [*self.sounds, *self.scenes], None
 
     def is_written(self, plan: EventFile | SceneFile) -> bool:

@@ -59,6 +59,16 @@ def test_an_error_inside_leaves_the_folder_free(tmp_path):
         pass
 
 
+def test_a_folder_in_which_nothing_is_left_is_removed_if_it_was_made(tmp_path):
+    with pytest.raises(ValueError, match="refused"), only_one(tmp_path / "new", "wait"):
+        raise ValueError("refused")
+    with only_one(tmp_path / "kept", "wait"):
+        (tmp_path / "kept" / "a.txt").touch()
+    with only_one(tmp_path, "wait"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
 def test_the_folder_is_made(tmp_path):
     with only_one(tmp_path / "new" / "run", "wait"):
         assert (tmp_path / "new" / "run" / LOCK).exists()
@@ -73,13 +83,13 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
         pass
 
 
-def test_never_are_two_inside_while_lock_files_come_and_go(tmp_path):
+def test_never_are_two_inside_while_lock_files_and_the_folder_come_and_go(tmp_path):
     inside, most, entered = [], [], []
 
     def work():
         for _ in range(300):
             try:
-                with only_one(tmp_path, "wait"):
+                with only_one(tmp_path / "new", "wait"):
                     inside.append(1)
                     most.append(len(inside))
                     inside.pop()
@@ -92,7 +102,7 @@ def test_never_are_two_inside_while_lock_files_come_and_go(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert max(most) == 1 and len(entered) > 10 and not list(tmp_path.iterdir())
+    assert max(most) == 1 and len(entered) > 10 and not list(tmp_path.glob("new/*"))
 
 
 def test_a_lock_of_any_content_is_quoted_in_part(tmp_path):

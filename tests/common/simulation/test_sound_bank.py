@@ -10,13 +10,15 @@ from scipy.signal import stft
 from sklearn.linear_model import RidgeClassifier
 from sklearn.preprocessing import StandardScaler
 
-from common.errors import DataError
+from common.errors import ConfigError, DataError
 from common.simulation.random_streams import Draw, random_stream
 from common.simulation.sound_bank import (
+    LOWEST_RATE_HZ,
     MAX_CREST_DB,
     RECIPES,
     DurationRange,
     SoundBank,
+    check_rate,
     deal,
     read_source,
     recordings_of,
@@ -79,6 +81,18 @@ def test_a_sound_fills_its_duration_with_limited_peaks(recipe):
         assert crest_factor_db(x) < MAX_CREST_DB + 0.5
         loud = np.flatnonzero(np.abs(x) > 0.01)
         assert loud[0] < 0.12 * RATE_HZ and loud[-1] > len(x) - 0.25 * RATE_HZ
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_lowest_rate_has_room_for_the_bands_of_all_sounds(recipe):
+    for number in range(3):
+        synthesise(recipe, Draw(random_stream(number, recipe)), LOWEST_RATE_HZ, 0.5)
+
+
+def test_a_rate_too_low_for_the_sounds_is_refused():
+    check_rate(LOWEST_RATE_HZ)
+    with pytest.raises(ConfigError, match=r"at least 16000.*Received: 8000"):
+        check_rate(8000)
 
 
 @pytest.mark.parametrize("recipe", ["knock", "speech", "phone"])
