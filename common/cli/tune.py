@@ -95,12 +95,27 @@ def _prepare(
     stage = [each for each in stages if each.part_of == stages[0].part_of][-1]
     target = Target(*base.decisive_score(stage))
     if options.metric:
-        lower = LOWER_IS_BETTER & set(options.metric.split("_"))
-        target = Target(f"val_{options.metric.removeprefix('val_')}", "min" if lower else "max")
+        target = _target(options.metric, base, stage)
     overrides = [part for assignment in options.overrides for part in ("--set", assignment)]
     command = (options.task_id, "--params", str(path), *overrides)
     folder = run_folder(task, options.task_id, options.job)
     return Search(task, command, space, target, stage.name, folder)
+
+
+def _target(metric: str, experiment: Any, stage: Any) -> Target:
+    """Score that is asked for.
+
+    Raises:
+        ConfigError: the stage has no such score; of a family that cannot name its scores, only the
+            first trial tells.
+    """
+    name = f"val_{metric.removeprefix('val_')}"
+    scores = experiment.score_names(stage)
+    known = ["loss", *(f"{output}_loss" for output in stage.losses), *scores]
+    if scores and name not in (f"val_{each}" for each in known):
+        raise ConfigError(f"--metric: expected one of {', '.join(known)}. Received: {metric!r}.")
+    lower = LOWER_IS_BETTER & set(metric.split("_"))
+    return Target(name, "min" if lower else "max")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from matplotlib.ticker import MaxNLocator
 from common.display.page import Picture, data_uri
 from common.io.files import atomic_path
 
+_MOST_IN_A_ROW = 4  # panels of learning curves
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -29,6 +31,7 @@ class Curve:
         scale: factor of the values, e.g. 1 / 180 for degrees.
         dashed: drawn dashed, for the training set next to validation.
         colour: index of the colour; None: the number of the line. Related lines share one.
+        dotted: drawn dotted, for a network beside the one that decides.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Curve:
     scale: float = 1.0
     dashed: bool = False
     colour: int | None = None
+    dotted: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,12 +122,14 @@ def learning_curves(
         best_epoch: number of the epoch that is marked, from 1 on; None: the best of each panel.
 
     Returns:
-        One row of axes, epochs from 1 along x.
+        One row of axes, two of more than four panels, epochs from 1 along x.
     """
     shown = [panel for panel in panels if any(curve.name in history for curve in panel.curves)]
-    figure = new_figure(4.6 * max(len(shown), 1), 3.6)
+    rows = 1 if len(shown) <= _MOST_IN_A_ROW else 2
+    columns = max(-(-len(shown) // rows), 1)
+    figure = new_figure(4.6 * columns, 3.6 * rows)
     for number, panel in enumerate(shown, start=1):
-        draw_panel(figure.add_subplot(1, len(shown), number), history, panel, best_epoch)
+        draw_panel(figure.add_subplot(rows, columns, number), history, panel, best_epoch)
     return figure
 
 
@@ -139,7 +145,7 @@ def draw_panel(
             continue
         values = np.asarray(history[curve.name], dtype=np.float64) * curve.scale
         colour = f"C{number if curve.colour is None else curve.colour}"
-        style = "--" if curve.dashed else "-"
+        style = "--" if curve.dashed else ":" if curve.dotted else "-"
         epochs = np.arange(1, len(values) + 1)
         axes.plot(epochs, values, style, color=colour, label=curve.label, linewidth=1.4)
         axes.plot(epochs[-1:], values[-1:], "o", color=colour, markersize=3)

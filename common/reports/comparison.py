@@ -24,7 +24,7 @@ from common.errors import CheckpointError, ConfigError
 from common.family import load
 from common.io.files import write_text
 from common.io.tables import to_csv
-from common.reports.run import SCORES, ScoresForm, finished_stages, flat_scores
+from common.reports.run import SCORES, ScoresForm, finished_stages, flat_scores, named_sections
 from common.settings.tasks import flat_settings
 from common.training.run_directory import read_form, read_settings
 
@@ -128,8 +128,11 @@ def _score_names(runs: Mapping[str, Run]) -> list[str]:
 
 
 def differing_settings(runs: Mapping[str, Run]) -> dict[str, list[Any]]:
-    """Finds the settings that differ between runs: by dotted key, the value in each, or None."""
-    flat = [flat_settings(run.settings) for run in runs.values()]
+    """Finds the settings that differ between runs: by dotted key, the value in each, or None.
+
+    Sections in a list, such as parts of a batch, are compared by their names.
+    """
+    flat = [flat_settings(named_sections(run.settings)) for run in runs.values()]
     every = dict.fromkeys(key for settings in flat for key in settings)
     keys = [key for key in every if key.split(".")[0] not in _PLACES]
     values = {key: [settings.get(key) for settings in flat] for key in keys}
