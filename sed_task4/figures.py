@@ -36,9 +36,9 @@ def _of_both_networks(panel: Panel) -> Panel:
         replace(
             curve,
             name=f"val_{network}_{curve.name.removeprefix('val_')}",
-            label=f"{curve.label}, {network}",
+            label=network,
             colour=number if curve.colour is None else curve.colour,
-            dotted=True,
+            beside=curve.name,
         )
         for number, curve in enumerate(panel.curves)
         if curve.name.startswith("val_")

@@ -1,6 +1,6 @@
 """Comparison of runs of one family: scores, settings that differ, learning curves."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
@@ -152,24 +152,36 @@ def overlaid_curves(runs: Mapping[str, Run]) -> list[tuple[Panel, History]]:
 
     Returns:
         For each curve that any run has, a panel, and by label the line of each run, or of each of
-        its stages.
+        its stages; those of another network than the one that decides are dotted beside it.
     """
     panels = load(next(iter(runs.values())).family, "figures").LEARNING_PANELS
     found: list[tuple[Panel, History]] = []
     for panel, curve in [(each, curve) for each in panels for curve in each.curves]:
+        if curve.beside or not curve.name.startswith("val_"):
+            continue
         lines: dict[str, Sequence[float | None]] = {}
         curves = []
-        for number, (name, run) in enumerate(runs.items()):
-            known = run.histories.items()
-            stages = {stage: history for stage, history in known if curve.name in history}
-            for stage, history in stages.items():
-                label = name if len(stages) == 1 else f"{name}, {stage}"
-                lines[label] = history[curve.name]
-                curves.append(Curve(label, label, curve.scale, colour=number))
-        if lines and curve.name.startswith("val_"):
+        for each in [curve, *(other for other in panel.curves if other.beside == curve.name)]:
+            for label, number, values in _lines(runs, each):
+                lines[label] = values
+                drawn = Curve(label, label, curve.scale, colour=number, beside=each.beside)
+                curves.append(drawn)
+        if lines:
             title = f"{panel.title}: {curve.label}"
             found.append((replace(panel, title=title, curves=tuple(curves), best=None), lines))
     return found
+
+
+def _lines(
+    runs: Mapping[str, Run], curve: Curve
+) -> Iterator[tuple[str, int, Sequence[float | None]]]:
+    """Yields label, number of the run, and values of each stage that has a curve."""
+    network = f", {curve.label}" if curve.beside else ""
+    for number, (name, run) in enumerate(runs.items()):
+        stages = {stage: each for stage, each in run.histories.items() if curve.name in each}
+        for stage, history in stages.items():
+            label = name if len(stages) == 1 else f"{name}, {stage}"
+            yield f"{label}{network}", number, history[curve.name]
 
 
 def write_comparison(path: Path, runs: Mapping[str, Run]) -> None:

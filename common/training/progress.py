@@ -26,7 +26,7 @@ def score_names(monitor: str, panels: Sequence[Panel]) -> list[str]:
         monitor: name in the logs of the score that decides, e.g. "val_seld_error".
         panels: the learning curves of the task's family.
     """
-    drawn = [curve.name for panel in panels for curve in panel.curves if not curve.dotted]
+    drawn = [curve.name for panel in panels for curve in panel.curves if not curve.beside]
     scores = [name for name in drawn if name.startswith("val_") and not name.endswith("_loss")]
     return list(dict.fromkeys(["loss", "val_loss", monitor, *scores]))
 
