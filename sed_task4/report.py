@@ -13,6 +13,7 @@ from pydantic import Field
 from common.data.feature_store import FeatureStore
 from common.display import timeline as display
 from common.display.page import Block, Cards, Chapter, Note, Picture, Table, Timeline, data_uri
+from common.display.plotting import figure_picture
 from common.errors import DataError, UserError
 from common.features.settings import frontend_of
 from common.metrics.confusion import count_confusions
@@ -39,8 +40,8 @@ _SIDE_BY_SIDE = {  # of the classes of several networks
     **{"segment_f": "1 s F", "psds1": "PSDS 1", "psds2": "PSDS 2", "best_f": "best F"},
 }
 _THRESHOLDS_EXPLAINED = (
-    "Left to right: from few, sure detections to many. Each curve is that of the scores in the"
-    " tables: the networks' own decoder at every threshold.",
+    "Each curve is that of the scores in the tables: the decoder of the run at every threshold."
+    " PSDS takes, at each rate of false positives, the best threshold of each class.",
     "Dotted: the threshold in use, set before the test (non-oracle); a ring marks the mean F there,"
     " where a class without a hit counts 0. Stars: the best thresholds, chosen on the test clips"
     " themselves (oracle): an upper limit, no result. The best F of the tables takes the best"
@@ -205,8 +206,6 @@ def curves(folder: Path, report: ScoreReport | None) -> list[Block]:
 
 
 def _curve_pictures(found: Sequence[SystemCurves]) -> list[Block]:
-    from common.display.plotting import figure_picture
-
     labels = ", ".join(each.label for each in found)
     psds = "PSDS: events found over false positives, at all thresholds"
     f = "F against the threshold"
