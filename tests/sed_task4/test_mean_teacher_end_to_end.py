@@ -8,6 +8,7 @@ import pytest
 
 from common.cli.export import main as export
 from common.cli.score import main as score
+from common.cli.tune import main as tune
 from common.errors import ConfigError
 from common.inference.loading import load_run
 from common.reports.run import stored_task
@@ -182,6 +183,15 @@ def test_settings_of_batches_are_checked_before_any_work(setting, message):
         return
     with pytest.raises(ConfigError, match=message):
         Experiment.prepare(load_task(PARAMS, TASK, [setting]))
+
+
+def test_a_search_refuses_a_score_that_some_trials_lack(tmp_path, capsys):
+    over = ["--over", "training.teacher.use=student,teacher", "--metric", "teacher_map"]
+    assert tune([TASK, *arguments(tmp_path, TEACHER), *over]) == 2
+    message = capsys.readouterr().err
+    assert "student_map" in message
+    assert "Received with training.teacher.use=teacher: 'teacher_map'" in message
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_systems_refuse_settings_of_the_mean_teacher():
