@@ -3,13 +3,15 @@
 They are those that PSDS and the best F were computed from, in as many points as a figure shows.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from pydantic import Field, TypeAdapter
 
+from common.errors import CheckpointError
 from common.io.files import write_json
 from common.metrics.psds import PsdsScore
 from common.metrics.threshold_curves import FCurves
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 CURVES = "curves.json"
 MOST_POINTS = 201  # of a curve of PSDS
 _DECIMALS = 5
-_Number = float | None
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Rate = Annotated[float, Field(ge=0, le=1e15)]  # per hour
+_Threshold = Annotated[float, Field(ge=-1e6, le=1e6)]
 
 
 @dataclass(frozen=True)
@@ -36,10 +40,10 @@ class PsdsCurve:
         max_rate: of the area, per hour.
     """
 
-    psds: _Number
-    rates: list[float]
-    found: list[float]
-    max_rate: float
+    psds: _Share | None
+    rates: list[_Rate]
+    found: list[_Share]
+    max_rate: Annotated[float, Field(gt=0, le=1e15)]
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,9 @@ class FCurve:
         best: by class, its best threshold and F there, over all thresholds.
     """
 
-    macro: list[_Number]
-    classes: dict[str, list[float]]
-    best: dict[str, list[float]]
+    macro: list[_Share | None]
+    classes: dict[str, list[_Share]]
+    best: dict[str, tuple[_Threshold, _Share]]
 
 
 @dataclass(frozen=True)
@@ -70,15 +74,24 @@ class SystemCurves:
     """
 
     label: str
-    threshold: _Number
-    psds: dict[str, PsdsCurve]
-    thresholds: list[float]
-    f: dict[str, FCurve]
+    threshold: _Threshold | None
+    psds: Annotated[dict[str, PsdsCurve], Field(min_length=1)]
+    thresholds: Annotated[list[_Threshold], Field(min_length=1)]
+    f: Annotated[dict[str, FCurve], Field(min_length=1)]
+
+    @property
+    def is_whole(self) -> bool:
+        """True if curves have as many values as thresholds, or rates."""
+        lengths = {len(curve.macro) for curve in self.f.values()}
+        lengths |= {len(each) for curve in self.f.values() for each in curve.classes.values()}
+        named = all(curve.best.keys() == curve.classes.keys() for curve in self.f.values())
+        pairs = all(len(curve.rates) == len(curve.found) for curve in self.psds.values())
+        return lengths == {len(self.thresholds)} and named and pairs
 
 
 @dataclass(frozen=True)
 class _File:
-    rows: list[SystemCurves]
+    rows: Annotated[list[SystemCurves], Field(min_length=1)]
 
 
 def write_curves(path: Path, rows: Iterable["ScoreRow"], classes: Sequence[str]) -> None:
@@ -124,7 +137,7 @@ def _f_curve(curves: FCurves, classes: Sequence[str]) -> FCurve:
     return FCurve(
         _rounded(curves.macro_f),
         {classes[k]: _rounded(curves.f[:, k]) for k in known},
-        {classes[k]: _rounded([best.thresholds[k], best.f[k]]) for k in known},
+        {classes[k]: tuple(_rounded([best.thresholds[k], best.f[k]])) for k in known},
     )
 
 
@@ -144,10 +157,10 @@ def read_curves(folder: Path) -> list[SystemCurves] | None:
     path = folder / CURVES
     if not path.exists():
         return None
-    return [_system(row) for row in read_form(path, _File)["rows"]]
-
-
-def _system(row: Mapping[str, Any]) -> SystemCurves:
-    psds = {name: PsdsCurve(**each) for name, each in row["psds"].items()}
-    f = {kind: FCurve(**each) for kind, each in row["f"].items()}
-    return SystemCurves(row["label"], row["threshold"], psds, row["thresholds"], f)
+    rows = TypeAdapter(_File).validate_python(read_form(path, _File)).rows
+    if not all(row.is_whole for row in rows):
+        raise CheckpointError(
+            f"{path} is damaged: curves of different lengths. Delete it and run the same command"
+            " again."
+        )
+    return rows

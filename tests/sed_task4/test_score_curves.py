@@ -138,6 +138,10 @@ def test_without_scores_over_thresholds_there_is_no_file(stored, tmp_path):
 
 def test_a_damaged_file_is_named_with_the_remedy(stored, tmp_path):
     content = json.loads((stored[2] / CURVES).read_text())
+    content["rows"][0]["thresholds"].pop()
+    (tmp_path / CURVES).write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=r"curves\.json is damaged: curves of different len"):
+        read_curves(tmp_path)
     del content["rows"][0]["psds"]["psds1"]["rates"]
     (tmp_path / CURVES).write_text(json.dumps(content))
     with pytest.raises(CheckpointError, match=r"curves\.json is damaged: .*rates.*Delete it"):
