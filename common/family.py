@@ -81,6 +81,9 @@ class Experiment(Protocol):
     # Name of the score that selects a stage's model, such as "val_f", and "min" or "max".
     def decisive_score(self, stage: Any) -> tuple[str, str]: ...  # of a Stage
 
+    # Names of the scores of the validation set, such as "f", without training; empty: not known.
+    def score_names(self, stage: Any) -> Sequence[str]: ...  # of a Stage
+
     # Trains, tests, writes `scores.json` and the submission files; returns the tables as text.
     def run(self, stores: Sequence[Any], folder: Path) -> str: ...
 

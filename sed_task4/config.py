@@ -153,6 +153,12 @@ class SetsConfig(Section):
         return bool(self.fractions)
 
     @property
+    def validating(self) -> tuple[str, ...]:
+        """Subsets with clips that validate, held out or whole; without any, those learned."""
+        named = (*self.fractions, *([self.validate_on] if self.validate_on else []))
+        return named or self.learned
+
+    @property
     def learned(self) -> tuple[str, ...]:
         """Subsets that are trained on, labelled or not, deduplicated."""
         labelled = [subset for part in self.parts for subset in part.subsets] or [self.train]

@@ -195,6 +195,18 @@ class DecodingConfig(Section):
             )
         return self.median_frames
 
+    @property
+    def swept_threshold(self) -> float:
+        """Threshold of `decision_scores` that gives the decoder's own events: scores above it.
+
+        Where the threshold is reached, not exceeded, it is the number just below.
+        """
+        if self.decoder != "median":
+            return self.high_threshold
+        if self.threshold_rule == "exceeded":
+            return self.threshold
+        return float(np.nextafter(self.threshold, -np.inf))
+
     def reaches(self, values: np.ndarray) -> np.ndarray:
         """True where probabilities are active by `threshold` and `threshold_rule`."""
         return postprocess.binarize(values, self.threshold, self.threshold_rule == "exceeded")

@@ -44,6 +44,7 @@ from sed_task4.decoding import (
     spread_tags,
     sweep_remark,
 )
+from sed_task4.layouts import LAYOUTS
 from sed_task4.lengths import frames_within, lengths_of_store, log_cut
 from sed_task4.median_search import (
     ScoredClip,
@@ -54,10 +55,18 @@ from sed_task4.median_search import (
 )
 from sed_task4.pseudo_labels import write_pseudo_labels
 from sed_task4.score import SystemOutput, TestSet, score_report
+from sed_task4.score_curves import CURVES, write_curves
 from sed_task4.score_files import SCORES, ClipScores, clip_edges, write_score_files
 from sed_task4.submission import write_run_files
 from sed_task4.training_sets import training_sets, unlabelled_clips
-from sed_task4.validation import ClipResult, ClipScorer, TeacherScorer, ValidationScorer, take_in
+from sed_task4.validation import (
+    ClipResult,
+    ClipScorer,
+    TeacherScorer,
+    ValidationScorer,
+    score_names,
+    take_in,
+)
 
 logger = logging.getLogger(__name__)
 THRESHOLDS = "tag_thresholds.json"
@@ -261,6 +270,13 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         """Score of the validation set that selects a stage's model, and "min" or "max"."""
         return f"val_{self.task.training.monitor}", "max"
 
+    def score_names(self, stage: Stage) -> Sequence[str]:
+        """Names of the scores of the validation set, by the labels of its subsets."""
+        task, places = self.task, LAYOUTS[self.task.dataset.layout]
+        teacher = task.training.teacher
+        kinds = {places[subset].kind for subset in task.sets.validating}
+        return score_names(self.new_clip_scorer, kinds, None if teacher is None else teacher.use)
+
     def learning_panels(self, stage: Stage) -> Sequence:
         """Panels of a stage's learning curves."""
         return figures.LEARNING_PANELS
@@ -415,7 +431,8 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         found.test = TestSet(names, truth, dataset.classes, dataset.clip_s, lengths_s=lengths_s)
         thresholds, tags = trained.thresholds, scorer.tag_probabilities
         curves = frames, task.features.hop_s, thresholds, sweep_remark(decoding)
-        systems = {name: SystemOutput(scorer.estimates, tags, *curves)}
+        in_use = decoding.swept_threshold
+        systems = {name: SystemOutput(scorer.estimates, tags, *curves, threshold=in_use)}
         ends = zip(tags, lengths_s, strict=True)
         spread = [spread_tags(row >= thresholds, end_s) for row, end_s in ends]
         systems[f"{name}, tags over the clip"] = SystemOutput(spread)
@@ -429,6 +446,7 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         test, systems, task = found.test, found.systems, self.task
         report = score_report(test, systems, task.scoring, published=task.published)
         text = self.write_scores(report, folder)
+        write_curves(folder / CURVES, report.rows, test.classes)
         save_figure(figures.class_scores_figure(report), folder / "class_scores.png")
         events = next(iter(systems.values())).events
         estimate = EventTable.from_recordings(events, len(test.classes))

@@ -1,6 +1,8 @@
 """Figures of SED: a clip, a prediction, durations and scores per class, learning curves."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,6 +13,7 @@ from matplotlib.ticker import ScalarFormatter
 from common.display.plotting import Curve, Panel, class_colours, new_figure, tidy
 from common.display.spectrogram import Spectrogram, draw_spectrogram
 from common.events.table import EventTable
+from common.settings.mean_teacher import NetworkName
 from sed_task4.features import FeatureConfig
 from sed_task4.score import ScoreReport
 
@@ -27,16 +30,28 @@ def _curves(score: str) -> tuple[Curve, ...]:
     return tuple(Curve(f"val_{kind}_{score}", label) for kind, label in names.items())
 
 
-LEARNING_PANELS = (
-    Panel(
-        "Losses",
-        "loss",
-        (
-            Curve("loss", "training", dashed=True, colour=0),
-            Curve("val_loss", "validation", colour=0),
-        ),
-        logarithmic=True,
-    ),
+def _of_both_networks(panel: Panel) -> Panel:
+    """Adds the scores of a mean teacher's other network, dotted, to those of the one in use."""
+    others = [
+        replace(
+            curve,
+            name=f"val_{network}_{curve.name.removeprefix('val_')}",
+            label=network,
+            colour=number if curve.colour is None else curve.colour,
+            beside=curve.name,
+        )
+        for number, curve in enumerate(panel.curves)
+        if curve.name.startswith("val_")
+        for network in get_args(NetworkName)
+    ]
+    return replace(panel, curves=(*panel.curves, *others))
+
+
+_JOINT = (
+    Curve("val_weak_and_event_f", "of tags and events"),
+    Curve("val_weak_and_intersection_f", "of tags and intersections"),
+)
+_SCORE_PANELS = (
     Panel(
         "Tags on validation",
         "score",
@@ -48,8 +63,31 @@ LEARNING_PANELS = (
         ),
         limits=(0.0, 1.02),
     ),
-    Panel("Events on validation, mean over classes", "F-score", _curves("macro_f"), (0.0, 1.02)),
+    Panel(
+        "Events on validation, mean over classes",
+        "F-score",
+        (*_curves("macro_f"), Curve("val_intersection_macro_f", "intersection-based")),
+        (0.0, 1.02),
+    ),
     Panel("Error rates on validation, all events", "ER", _curves("micro_er"), (0.0, 2.5)),
+    Panel("Weak and strong clips of validation", "sum of F-scores", _JOINT, (0.0, 2.04)),
+)
+LEARNING_PANELS = (
+    Panel(
+        "Losses",
+        "loss",
+        (
+            Curve("loss", "training", dashed=True, colour=0),
+            Curve("val_loss", "validation", colour=0),
+        ),
+        logarithmic=True,
+    ),
+    *map(_of_both_networks, _SCORE_PANELS),
+    Panel(
+        "Consistency of student and teacher",
+        "distance",
+        (Curve("clip_consistency", "tags"), Curve("frames_consistency", "frames")),
+    ),
 )
 
 

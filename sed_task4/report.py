@@ -1,4 +1,4 @@
-"""Report of an SED run: scores, classes, confusions of tags, clips over time."""
+"""Report of an SED run: scores, classes, thresholds, confusions of tags, clips over time."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -13,25 +13,40 @@ from pydantic import Field
 from common.data.feature_store import FeatureStore
 from common.display import timeline as display
 from common.display.page import Block, Cards, Chapter, Note, Picture, Table, Timeline, data_uri
+from common.display.plotting import figure_picture
 from common.errors import DataError, UserError
 from common.features.settings import frontend_of
 from common.metrics.confusion import count_confusions
-from common.metrics.score_table import format_score
+from common.metrics.score_table import ScoreTable, format_score, score_cells
 from common.metrics.segment_based import count_frames
 from common.reports import run as reports
 from common.reports.run import Numbers
 from sed_task4.config import TaskConfig
+from sed_task4.curve_figures import psds_figure, threshold_figure
 from sed_task4.dataset import events_by_name, find_clips
 from sed_task4.extraction import open_store
 from sed_task4.features import FeatureConfig
 from sed_task4.labels import event_array, frame_activity
 from sed_task4.lengths import cut_to_length, lengths_of_store
-from sed_task4.score import ScoreReport, tags_of
+from sed_task4.score import ScoreReport, ScoreRow, tags_of
+from sed_task4.score_curves import CURVES, SystemCurves, read_curves
 from sed_task4.submission import EVENTS, read_submission
 
 _CARDS = {"map": "mAP of tags", "clip_macro_f": "F of tags", "event_macro_f": "F of events"} | {
     "segment_macro_f": "F of 1 s segments"
 }
+_SIDE_BY_SIDE = {  # of the classes of several networks
+    **{"ap": "AP", "clip_f": "clip F", "event_f": "event F", "intersection_f": "intersection F"},
+    **{"segment_f": "1 s F", "psds1": "PSDS 1", "psds2": "PSDS 2", "best_f": "best F"},
+}
+_THRESHOLDS_EXPLAINED = (
+    "Each curve is that of the scores in the tables: the decoder of the run at every threshold."
+    " PSDS takes, at each rate of false positives, the best threshold of each class.",
+    "Dotted: the threshold in use, set before the test (non-oracle); a ring marks the mean F there,"
+    " where a class without a hit counts 0. Stars: the best thresholds, chosen on the test clips"
+    " themselves (oracle): an upper limit, no result. The best F of the tables takes the best"
+    " threshold of each class.",
+)
 _FIGURES = {"durations.png": "Durations and numbers of events, reference and estimate"}
 
 
@@ -86,7 +101,8 @@ def chapters(task: TaskConfig, folder: Path) -> list[Chapter]:
     """Makes the chapters of a run, see `common.reports.run`."""
     scores = reports.scores_if_any(folder, ScoreTables)
     report = None if scores is None else ScoreReport.from_dict(scores)
-    classes, of_classes = task.dataset.classes, [*class_tables(report), *figures(folder, _FIGURES)]
+    classes = task.dataset.classes
+    of_classes = [*class_tables(report), *network_tables(report), *figures(folder, _FIGURES)]
     recordings: list[Block] = []
     try:
         stores = {name: open_store(task, name) for name in task.sets.test}
@@ -98,8 +114,9 @@ def chapters(task: TaskConfig, folder: Path) -> list[Chapter]:
     except UserError as error:
         recordings = [reports.not_shown("The test clips", error)]
     return [
-        Chapter("Scores", score_blocks(report, _CARDS)),
+        Chapter("Scores", [*score_blocks(report, _CARDS), *_network_notes(task, report)]),
         Chapter("Classes", of_classes),
+        Chapter("All thresholds", reports.shown("The curves", partial(curves, folder, report))),
         Chapter("Recordings", recordings),
     ]
 
@@ -133,6 +150,70 @@ def class_tables(report: ScoreReport | None) -> list[Block]:
     """The scores of each class of the first system."""
     tables = [] if report is None else report.tables()
     return [Table(each.title, each.rows) for each in tables if each.title.startswith("Classes")]
+
+
+def networks(report: ScoreReport | None) -> list[ScoreRow]:
+    """Rows of the networks of a run: of passes, or student and teacher; not of tags alone."""
+    rows = [] if report is None else report.rows
+    return [row for row in rows if row.group == "system" and "ap" in row.by_class]
+
+
+def network_tables(report: ScoreReport | None) -> list[Block]:
+    """Scores of the classes of several networks side by side; nothing for a single one."""
+    rows = networks(report)
+    if report is None or len(rows) < 2:
+        return []
+    pairs = [(name, row) for name in _SIDE_BY_SIDE for row in rows if name in row.by_class]
+    headings = {f"{row.label} {name}": f"{_SIDE_BY_SIDE[name]}: {row.label}" for name, row in pairs}
+    values = {f"{row.label} {name}": row.by_class[name] for name, row in pairs}
+    places = {label: k for k, label in enumerate(report.classes)}
+    classes = {label: lambda name, k=k: values[name][k] for label, k in places.items()}
+    table = ScoreTable("Classes of the networks", score_cells(headings, classes))
+    return [Table(table.title, table.rows)]
+
+
+def _network_notes(task: TaskConfig, report: ScoreReport | None) -> list[Block]:
+    """Says which rows are those of the student and of the teacher."""
+    teacher, rows = task.training.teacher, networks(report)
+    if teacher is None or len(rows) < 2:
+        return []
+    used, other = rows[0].label, rows[1].label
+    return [
+        Note(
+            f"{used}: the {teacher.use}, which chose the model, predicts and is exported"
+            f" (training.teacher.use). {other}: the other network of the same training."
+        )
+    ]
+
+
+def curves(folder: Path, report: ScoreReport | None) -> list[Block]:
+    """Draws PSDS and F against the threshold; a note where the run has no curves.
+
+    Raises:
+        CheckpointError: the file of the curves is damaged.
+    """
+    found = read_curves(folder)
+    if found:
+        return _curve_pictures(found)
+    if report is None or "psds1" not in report.rows[0].scores:
+        return []  # no threshold but one was scored
+    return [
+        Note(
+            f"The run has no {CURVES}, which runs of earlier versions lack. The command that made"
+            " it, started again, tests once more and writes it; nothing is trained again."
+        )
+    ]
+
+
+def _curve_pictures(found: Sequence[SystemCurves]) -> list[Block]:
+    labels = ", ".join(each.label for each in found)
+    psds = "PSDS: events found over false positives, at all thresholds"
+    f = "F against the threshold"
+    return [
+        figure_picture(psds_figure(found), psds, f"Curves of PSDS of {labels}"),
+        figure_picture(threshold_figure(found), f, f"F against the threshold of {labels}"),
+        *map(Note, _THRESHOLDS_EXPLAINED),
+    ]
 
 
 def last_stage(folder: Path, report: ScoreReport | None) -> Path:

@@ -31,11 +31,12 @@ from sed_task4.score_files import ClipScores, clip_tags, events_above
 from sed_task4.threshold_scores import (
     COLUMNS,
     Part,
+    SweptCurves,
     ThresholdConfig,
     bootstrap_intervals,
     columns_of,
     intersection_scores,
-    threshold_scores,
+    scores_and_curves,
 )
 
 logger = logging.getLogger(__name__)
@@ -168,6 +169,7 @@ class SystemOutput:
         remark: a note on its scores.
         edges_s: for each clip (T + 1,), edges of the frames; None: regular ones of `hop_s`, up to
             the end of the clip.
+        threshold: of `frames`, above which scores are the `events`; None: not known.
     """
 
     events: Sequence[np.ndarray]
@@ -177,6 +179,7 @@ class SystemOutput:
     tag_thresholds: float | np.ndarray | None = None
     remark: str = ""
     edges_s: Sequence[np.ndarray] | None = None
+    threshold: float | None = None
 
     def of_clips(self, chosen: np.ndarray) -> "SystemOutput":
         """Returns the output for some clips, by number."""
@@ -197,12 +200,14 @@ class ScoreRow:
         label: name of the system or baseline.
         scores: by name, see `SCORES`; unknown ones are missing.
         by_class: for each name of `CLASS_COLUMNS`, one value per class.
+        curves: that the scores over all thresholds were taken from; None: there are none.
     """
 
     group: str
     label: str
     scores: Mapping[str, float]
     by_class: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    curves: SweptCurves | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -357,14 +362,14 @@ def score_system(
     detections = detection_scores(reference, estimate, scoring)
     scores, by_class = named_scores(detections), _class_scores(detections)
     by_class = {"n_clips": test.true_tags.sum(axis=0), "n_events": reference.counts()} | by_class
-    parts = [_tag_scores(test, output, scoring)]
-    parts.append(_sweep_scores(test, output, scoring, with_intervals=group == "system"))
+    swept, curves = _sweep_scores(test, output, scoring, with_intervals=group == "system")
+    parts = [_tag_scores(test, output, scoring), swept]
     if scoring.intersection_f or scoring.all_thresholds:
         parts.append(intersection_scores(reference, estimate, test.durations_s))
     for part in parts:
         scores, by_class = scores | part[0], by_class | part[1]
     lists = {name: np.asarray(values, np.float64).tolist() for name, values in by_class.items()}
-    return ScoreRow(group, label, scores, lists)
+    return ScoreRow(group, label, scores, lists, curves)
 
 
 def _class_scores(detections: Mapping[str, DetectionScores]) -> dict[str, np.ndarray]:
@@ -396,16 +401,18 @@ def _tag_scores(test: TestSet, output: SystemOutput, scoring: ScoringConfig) -> 
 
 def _sweep_scores(
     test: TestSet, output: SystemOutput, scoring: ScoringConfig, *, with_intervals: bool
-) -> Part:
+) -> tuple[Part, SweptCurves | None]:
     if output.frames is None or not scoring.psds:
-        return {}, {}
+        return ({}, {}), None
     frames = output.hop_s if output.edges_s is None else output.edges_s
     sweep = ThresholdSweep(test.table, output.frames, frames, test.durations_s)
-    scores, of_classes = threshold_scores(sweep, scoring)
+    (scores, of_classes), curves = scores_and_curves(
+        sweep, scoring, threshold=output.threshold, intersections=scoring.intersection_f
+    )
     if scoring.bootstrap is not None and with_intervals:
         for name, each in bootstrap_intervals(sweep, scoring).items():
             scores |= {f"{name}_low": each.low, f"{name}_high": each.high}
-    return scores, of_classes
+    return (scores, of_classes), curves
 
 
 def baselines(test: TestSet) -> dict[str, SystemOutput]:
@@ -529,7 +536,7 @@ def _with_sed_eval(
         for name in ("f", "er")
     }
     notes = _differences(row, theirs) or ["F and ER by sed_eval."]
-    return ScoreRow(row.group, row.label, {**row.scores, **theirs}, row.by_class), notes
+    return replace(row, scores={**row.scores, **theirs}), notes
 
 
 def _differences(row: ScoreRow, theirs: Mapping[str, float]) -> list[str]:
@@ -725,6 +732,7 @@ def _output_of_scores(clips: Sequence[ClipScores], threshold: float) -> SystemOu
         remark=f"Events: scores above {threshold:g}. Tags: the highest score of a clip. PSDS and"
         " best F: of all thresholds.",
         edges_s=[clip.edges_s for clip in clips],
+        threshold=threshold,
     )
 
 

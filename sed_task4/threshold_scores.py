@@ -4,6 +4,7 @@ Everything comes from one sweep of the scores. Bootstrap intervals weight its co
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -25,14 +26,24 @@ from common.metrics.psds import (
     PSDS2,
     SCENARIOS,
     PsdsScenario,
+    PsdsScore,
     ThresholdSweep,
 )
 from common.metrics.segment_sweep import clip_entries, clip_maxima, score_segments
 from common.metrics.tagging import area_under_roc, average_precision
-from common.metrics.threshold_curves import MAX_FALSE_RATE, area_scores, best_f_scores, compacted
+from common.metrics.threshold_curves import (
+    MAX_FALSE_RATE,
+    CurveScores,
+    FCurves,
+    area_scores,
+    best_f_scores,
+    compacted,
+    f_curves,
+)
 from common.settings.section import Section
 
 Part = tuple[dict[str, float], dict[str, np.ndarray]]  # by name: of the set, and of its classes
+GRID = np.linspace(0, 1, 101)  # thresholds of the curves of F
 
 COLUMNS = {
     "psds_2020": "PSDS 2020",
@@ -163,6 +174,21 @@ class ThresholdConfig(CollarConfig):
         return {"psds1": PSDS1, "psds2": PSDS2} | others
 
 
+@dataclass(frozen=True)
+class SweptCurves:
+    """Curves that the scores over all thresholds were taken from.
+
+    Attributes:
+        psds: of each scenario, with its limit of the rate of false positives.
+        f: F against the threshold: "event", and "intersection" where that is scored.
+        threshold: of the decoder; scores above it are events. None: not known.
+    """
+
+    psds: Mapping[str, tuple[PsdsScore, float]]
+    f: Mapping[str, FCurves]
+    threshold: float | None = None
+
+
 def threshold_scores(sweep: ThresholdSweep, scoring: ThresholdConfig) -> Part:
     """Computes the scores of a sweep, those that are set.
 
@@ -173,26 +199,51 @@ def threshold_scores(sweep: ThresholdSweep, scoring: ThresholdConfig) -> Part:
     Returns:
         Scores of the set by name, and those of its classes, (K,) each.
     """
+    return scores_and_curves(sweep, scoring)[0]
+
+
+def scores_and_curves(
+    sweep: ThresholdSweep,
+    scoring: ThresholdConfig,
+    *,
+    threshold: float | None = None,
+    intersections: bool = False,
+) -> tuple[Part, SweptCurves]:
+    """Computes the scores of a sweep, those that are set, and keeps their curves.
+
+    Args:
+        sweep: of the scores of all clips.
+        scoring: which.
+        threshold: of the decoder, see `SweptCurves`; the curves of F contain it.
+        intersections: keep the curve of the intersection-based F even without
+            `scoring.all_thresholds`.
+    """
     scores: dict[str, float] = {}
     of_classes: dict[str, np.ndarray] = {}
+    psds: dict[str, tuple[PsdsScore, float]] = {}
     for name, scenario in scoring.known_scenarios().items():
         found = sweep.psds(scenario)
         scores[name], of_classes[name] = found.psds, found.class_psds
-    best = best_f_scores(
-        sweep.collar_curves(scoring.collar_s, scoring.offset_share), sweep.n_classes
-    )
+        psds[name] = found, scenario.max_rate
+    thresholds = GRID if threshold is None else np.unique([*GRID, threshold])
+    collar = sweep.collar_curves(scoring.collar_s, scoring.offset_share)
+    f = {"event": f_curves(collar, sweep.n_classes, thresholds)}
+    best = f["event"].best
     scores["best_f"] = best.macro_f
     of_classes |= {"best_f": best.f, "best_threshold": best.thresholds}
+    if intersections or scoring.all_thresholds:
+        crossed = sweep.intersection_curves(INTERSECTION_F)
+        f["intersection"] = f_curves(crossed, sweep.n_classes, thresholds)
     if scoring.operating_points:
         scores |= _point_scores(sweep, scoring)
     if scoring.all_thresholds:
-        more = _more_scores(sweep)
+        more = _more_scores(sweep, f["intersection"].best)
         scores, of_classes = scores | more[0], of_classes | more[1]
     if scoring.median_windows_s:
         free = median_independent_psds(sweep, scoring.median_windows_s, PSDS1)
         scores["psds1_any_median"] = free.psds
         of_classes["psds1_any_median"] = free.class_psds
-    return scores, of_classes
+    return (scores, of_classes), SweptCurves(psds, f, threshold)
 
 
 def _point_scores(sweep: ThresholdSweep, scoring: ThresholdConfig) -> dict[str, float]:
@@ -205,10 +256,9 @@ def _point_scores(sweep: ThresholdSweep, scoring: ThresholdConfig) -> dict[str, 
     }
 
 
-def _more_scores(sweep: ThresholdSweep) -> Part:
-    """Non-oracle PSDS, and scores of intersections, segments and clips."""
+def _more_scores(sweep: ThresholdSweep, crossed: CurveScores) -> Part:
+    """Non-oracle PSDS, and scores of segments, clips and, as `crossed`, intersections."""
     n_classes, reference = sweep.n_classes, sweep.reference
-    crossed = best_f_scores(sweep.intersection_curves(INTERSECTION_F), n_classes)
     segments = score_segments(reference, sweep.frames, sweep.scores, sweep.totals.lengths_s)
     curves = segments.curves()
     best, areas = best_f_scores(curves, n_classes), area_scores(curves, n_classes, segments.counts)
@@ -310,7 +360,12 @@ def columns_of(names: Mapping[str, Any]) -> dict[str, str]:
     known = {name: title for name, title in COLUMNS.items() if name in names}
     others = [name for name in names if "psds" in name and name not in known]
     return known | {
-        name: name.replace("psds", "PSDS ").replace("_", " ").strip()
+        name: scenario_title(name)
         for name in others
         if name not in ("psds1", "psds2") and not name.endswith(("_low", "_high"))
     }
+
+
+def scenario_title(name: str) -> str:
+    """Heading of a scenario of PSDS, such as "PSDS 1" of psds1."""
+    return COLUMNS.get(name, name.replace("psds", "PSDS ").replace("_", " ").strip())

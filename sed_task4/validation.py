@@ -1,6 +1,6 @@
 """Scores of clips during prediction: events and tags are kept, frame-level outputs are not."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -213,10 +213,37 @@ class TeacherScorer(Scorer):
     def result(self) -> dict[str, float]:
         """Returns the scores that the labels allow, of both networks."""
         return {
-            score if name == self.use else f"{name}_{score}": value
-            for name, scorer in self.scorers.items()
+            _name_of(score, network, self.use): value
+            for network, scorer in self.scorers.items()
             for score, value in scorer.result().items()
         }
+
+
+def _name_of(score: str, network: NetworkName, use: NetworkName) -> str:
+    """Name of a score of one network, plain for the one in use."""
+    return score if network == use else f"{network}_{score}"
+
+
+def score_names(
+    new_scorer: Callable[[], ClipScorer], kinds: Collection[str], use: NetworkName | None = None
+) -> list[str]:
+    """Names of the scores of a validation set, from those of made-up clips.
+
+    Args:
+        new_scorer: makes the scorer of the task.
+        kinds: of the labels in the validation set: weak, strong, soft.
+        use: network of a mean teacher that is used; None: there is no teacher.
+    """
+    scorer = new_scorer()
+    some_tags = np.arange(scorer.n_classes) == 0
+    silent = np.zeros((1, scorer.n_classes)), np.zeros(scorer.n_classes)
+    if {"strong", "soft"} & {*kinds}:
+        scorer.update("strong", *silent, events=np.array([[0.0, 0.0, scorer.hop_s]]))
+    if "weak" in kinds:
+        scorer.update("weak", *silent, tags=some_tags)
+    names = list(scorer.result())
+    networks: Sequence[NetworkName] = () if use is None else get_args(NetworkName)
+    return names if use is None else [_name_of(n, each, use) for each in networks for n in names]
 
 
 def take_in(scorer: ClipScorer, clip: ClipResult) -> None:

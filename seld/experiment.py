@@ -55,7 +55,7 @@ from seld.preconditions import (
 from seld.score import ScoredRecording
 from seld.scoring import Scoring, scoring_of
 from seld.submission import SUBMISSIONS, SubmissionFiles, submission_files
-from seld.validation import ValidationScorer, detects_only
+from seld.validation import ValidationScorer, detects_only, score_names
 
 logger = logging.getLogger(__name__)
 
@@ -167,6 +167,10 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
         """Score of the validation set that selects a stage's model, and "min" or "max"."""
         name, best = ("sed_error", "min") if detects_only(stage) else self.scoring.decisive()
         return f"val_{name}", best
+
+    def score_names(self, stage: Stage) -> Sequence[str]:
+        """Names of the scores of a stage's validation set."""
+        return score_names(self.scoring, stage)
 
     def learning_panels(self, stage: Stage) -> Sequence:
         """Panels of a stage's learning curves."""

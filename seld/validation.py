@@ -13,9 +13,12 @@ from common.training.evaluation import Prediction
 from common.training.system import Stage
 from seld.dataset import Events
 from seld.decoding import activity_of
+from seld.rows import wide_rows
 from seld.scoring import Scoring, activity_of_rows
 from seld.submission import SubmissionFiles
 from seld.targets import SeldTargets
+
+MAP_NAMES = "map_macro", "map_micro"
 
 
 class ValidationScorer(Scorer):
@@ -93,10 +96,18 @@ class ValidationScorer(Scorer):
         active, probabilities = map(np.concatenate, (self._active, self._probabilities))  # (N, K)
         present = active.any(axis=0)
         if not present.any():
-            return {"map_macro": float("nan"), "map_micro": float("nan")}
+            return dict.fromkeys(MAP_NAMES, float("nan"))
         macro = average_precision(active[:, present], probabilities[:, present]).mean()
         micro = average_precision(active.reshape(-1, 1), probabilities.reshape(-1, 1))[0]
-        return {"map_macro": float(macro), "map_micro": float(micro)}
+        return dict(zip(MAP_NAMES, (float(macro), float(micro)), strict=True))
+
+
+def score_names(scoring: Scoring, stage: Stage) -> list[str]:
+    """Names of the scores of a stage's `ValidationScorer`: those of a silent frame, and mAP."""
+    scorer = scoring.new_scorer()
+    nothing = scoring.estimate(wide_rows(np.zeros((0, 4))))
+    scorer.update(nothing, nothing, 1)
+    return [*scoring.logged(scorer.result(), detects_only(stage)), *MAP_NAMES]
 
 
 def detects_only(stage: Stage) -> bool:

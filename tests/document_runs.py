@@ -83,6 +83,20 @@ LONG = (
         "a training for each trial",
         changes=(("--trials 30", "--trials 3"),),
     ),
+    Long(
+        r"-m common\.cli\.tune mean-teacher-demo .*",
+        "a training for each trial",
+        changes=(("--trials 6", "--trials 2"),),
+    ),
+    Long(
+        r"-m common\.cli\.compare runs/mean-teacher-demo_a .*",
+        "needs runs of the mean teacher",
+        (
+            "task4_crnn.py mean-teacher-demo a",
+            "task4_crnn.py mean-teacher-demo b",
+            "task4_crnn.py crnn-supervised-demo a",
+        ),
+    ),
     Long(r"-m (common\.cli\.schema|docs\.draw_systems) .*", "loads every system"),
     Long(
         r"-m common\.cli\.check_dataset seldnet-foa .*",

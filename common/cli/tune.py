@@ -86,13 +86,14 @@ def _prepare(
 
     def prepared(*assignments: str) -> Any:
         overrides = [*options.overrides, *assignments]
-        return experiment.prepare(load_task(path, options.task_id, overrides))
+        found = experiment.prepare(load_task(path, options.task_id, overrides))
+        if options.metric:
+            _check_metric(options.metric, found, assignments)
+        return found
 
     base = prepared()
     space = checked_space(space, {"": type(task), "network": type(base.network)}, prepared)
-    stages = base.system.stages(task)
-    # The last stage of the system itself, not of one that is only compared with it.
-    stage = [each for each in stages if each.part_of == stages[0].part_of][-1]
+    stage = _last_stage(base)
     target = Target(*base.decisive_score(stage))
     if options.metric:
         lower = LOWER_IS_BETTER & set(options.metric.split("_"))
@@ -101,6 +102,27 @@ def _prepare(
     command = (options.task_id, "--params", str(path), *overrides)
     folder = run_folder(task, options.task_id, options.job)
     return Search(task, command, space, target, stage.name, folder)
+
+
+def _last_stage(experiment: Any) -> Any:
+    """The last stage of the system itself, not of one that is only compared with it."""
+    stages = experiment.system.stages(experiment.task)
+    return [each for each in stages if each.part_of == stages[0].part_of][-1]
+
+
+def _check_metric(metric: str, experiment: Any, assignments: Sequence[str]) -> None:
+    """Raises ConfigError unless the last stage has a score.
+
+    Of a family that cannot name its scores, only the first trial tells.
+    """
+    stage = _last_stage(experiment)
+    scores = experiment.score_names(stage)
+    known = ["loss", *(f"{output}_loss" for output in stage.losses), *scores]
+    if scores and metric.removeprefix("val_") not in known:
+        where = f" with {', '.join(assignments)}" if assignments else ""
+        raise ConfigError(
+            f"--metric: expected one of {', '.join(known)}. Received{where}: {metric!r}."
+        )
 
 
 if __name__ == "__main__":

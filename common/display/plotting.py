@@ -4,6 +4,7 @@ Object interface of matplotlib, its default style, no window.
 """
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ from matplotlib.ticker import MaxNLocator
 from common.display.page import Picture, data_uri
 from common.io.files import atomic_path
 
+_MOST_IN_A_ROW = 4  # panels of learning curves
+_TITLE_COLUMNS, _LEGEND_COLUMNS = 46, 20  # characters in a panel's title, and of one of two labels
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -29,6 +33,8 @@ class Curve:
         scale: factor of the values, e.g. 1 / 180 for degrees.
         dashed: drawn dashed, for the training set next to validation.
         colour: index of the colour; None: the number of the line. Related lines share one.
+        beside: name of the curve of the network that decides, where this is another network's: it
+            is drawn dotted, and of several with one label only the first is in the legend.
     """
 
     name: str
@@ -36,6 +42,7 @@ class Curve:
     scale: float = 1.0
     dashed: bool = False
     colour: int | None = None
+    beside: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,12 +125,14 @@ def learning_curves(
         best_epoch: number of the epoch that is marked, from 1 on; None: the best of each panel.
 
     Returns:
-        One row of axes, epochs from 1 along x.
+        One row of axes, two of more than four panels, epochs from 1 along x.
     """
     shown = [panel for panel in panels if any(curve.name in history for curve in panel.curves)]
-    figure = new_figure(4.6 * max(len(shown), 1), 3.6)
+    rows = 1 if len(shown) <= _MOST_IN_A_ROW else 2
+    columns = max(-(-len(shown) // rows), 1)
+    figure = new_figure(4.6 * columns, 3.6 * rows)
     for number, panel in enumerate(shown, start=1):
-        draw_panel(figure.add_subplot(1, len(shown), number), history, panel, best_epoch)
+        draw_panel(figure.add_subplot(rows, columns, number), history, panel, best_epoch)
     return figure
 
 
@@ -134,14 +143,17 @@ def draw_panel(
     best_epoch: int | None = None,
 ) -> None:
     """Draws one panel of learning curves; lines end with a dot, so that one epoch is visible."""
+    labels: list[str] = []
     for number, curve in enumerate(panel.curves):
         if curve.name not in history:
             continue
         values = np.asarray(history[curve.name], dtype=np.float64) * curve.scale
         colour = f"C{number if curve.colour is None else curve.colour}"
-        style = "--" if curve.dashed else "-"
+        style = "--" if curve.dashed else ":" if curve.beside else "-"
         epochs = np.arange(1, len(values) + 1)
-        axes.plot(epochs, values, style, color=colour, label=curve.label, linewidth=1.4)
+        label = "_nolegend_" if curve.beside and curve.label in labels else curve.label
+        labels.append(curve.label)
+        axes.plot(epochs, values, style, color=colour, label=label, linewidth=1.4)
         axes.plot(epochs[-1:], values[-1:], "o", color=colour, markersize=3)
         if curve.name == panel.best and np.isfinite(values).any():
             if best_epoch is None:
@@ -149,7 +161,9 @@ def draw_panel(
                 mark_epoch(axes, values, best, f"best {values[best]:.2f}")
             else:  # by another score, perhaps
                 mark_epoch(axes, values, best_epoch - 1, "best epoch")
-    axes.set_title(panel.title, fontsize=10, loc="left")
+    axes.set_title(
+        textwrap.fill(panel.title, _TITLE_COLUMNS, break_on_hyphens=False), fontsize=10, loc="left"
+    )
     axes.set_xlabel("epoch", fontsize=9)
     axes.set_ylabel(panel.y_label, fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -158,7 +172,8 @@ def draw_panel(
     if panel.logarithmic:
         axes.set_yscale("log")
     tidy(axes)
-    axes.legend(fontsize=7.5, frameon=False, ncols=2)
+    is_wide = len(labels) < 5 and max(map(len, labels), default=0) > _LEGEND_COLUMNS
+    axes.legend(fontsize=7.5, frameon=False, ncols=1 if is_wide else 2)
 
 
 def mark_epoch(axes: Axes, values: np.ndarray, place: int, text: str) -> None:

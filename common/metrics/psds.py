@@ -13,7 +13,7 @@ References:
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -99,10 +99,19 @@ class PsdsScore:
     Attributes:
         psds: of all classes together.
         class_psds: (K,), area under the curve of each class.
+        rates: (R,), effective false positives per hour at which the curve of all classes together
+            steps, rising.
+        effective: (R,), effective rate of events found from each of `rates` on; 0 below the first.
     """
 
     psds: float
     class_psds: np.ndarray
+    rates: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    effective: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    def effective_at(self, rates: np.ndarray) -> np.ndarray:
+        """Returns the effective rate of events found at rates of false positives per hour."""
+        return _step(self.effective, self.rates, rates)
 
 
 @dataclass(frozen=True)
@@ -516,7 +525,7 @@ def psds_of_points(
     rates = np.unique(np.concatenate([rate for _, rate in curves.values()]))
     steps = np.stack([_step(found, rate, rates) for found, rate in curves.values()])  # (classes, R)
     effective = np.maximum(steps.mean(axis=0) - scenario.alpha_st * steps.std(axis=0), 0.0)
-    return PsdsScore(_area(effective, rates, limit), single)
+    return PsdsScore(_area(effective, rates, limit), single, rates, effective)
 
 
 def _upper_curve(

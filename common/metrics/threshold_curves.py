@@ -102,16 +102,60 @@ def best_f_scores(curves: Curves, n_classes: int, weights: np.ndarray | None = N
     """
     found, thresholds = {}, np.full(n_classes, np.nan)
     for k, curve in curves.items():
-        hits, false = curve.counts(weights)
-        kept = np.append(curve.moved, len(curve.values))
-        values = np.append(curve.values, np.inf)[kept]
-        n_true = curve.n_true(weights)
-        f = f_score(hits[kept], false[kept], n_true)
-        best = len(f) - 1 - int(np.argmax(f[::-1]))
-        below = values[best - 1] if best else 0.0
-        thresholds[k] = (values[best] + below) / 2 if np.isfinite(values[best]) else 1.0
-        found[k] = hits[kept][best], false[kept][best], n_true
+        counts, n_true = curve.counts(weights), curve.n_true(weights)
+        found[k], thresholds[k] = _best_point(curve, *counts, n_true)
     return scores_of_counts(found, thresholds)
+
+
+def _best_point(
+    curve: ClassCurve, hits: np.ndarray, false: np.ndarray, n_true: float
+) -> tuple[tuple[float, float, float], float]:
+    """Hits, false alarms and true entries at the best threshold of a class, and the threshold."""
+    kept = np.append(curve.moved, len(curve.values))
+    values = np.append(curve.values, np.inf)[kept]
+    f = f_score(hits[kept], false[kept], n_true)
+    best = len(f) - 1 - int(np.argmax(f[::-1]))
+    below = values[best - 1] if best else 0.0
+    threshold = (values[best] + below) / 2 if np.isfinite(values[best]) else 1.0
+    return (hits[kept][best], false[kept][best], n_true), threshold
+
+
+@dataclass(frozen=True)
+class FCurves:
+    """F-scores against a threshold that all classes share; NaN where a class has no true entry.
+
+    Attributes:
+        thresholds: (M,), scores above are detections.
+        f: (M, K), of each class.
+        best: at the best threshold of each class, of all thresholds, see `best_f_scores`.
+    """
+
+    thresholds: np.ndarray
+    f: np.ndarray
+    best: CurveScores
+
+    @property
+    def macro_f(self) -> np.ndarray:
+        """Mean over the classes with true entries, (M,); NaN without any."""
+        return np.array([nan_mean(row) for row in self.f])
+
+
+def f_curves(curves: Curves, n_classes: int, thresholds: np.ndarray) -> FCurves:
+    """Computes F at some thresholds and at the best of each class; each curve is used once.
+
+    Args:
+        curves: of the classes with true entries.
+        n_classes: K.
+        thresholds: (M,), as of `f_scores_at`.
+    """
+    f = np.full((len(thresholds), n_classes), np.nan)
+    found, best = {}, np.full(n_classes, np.nan)
+    for k, curve in curves.items():
+        (hits, false), n_true = curve.counts(), curve.n_true()
+        found[k], best[k] = _best_point(curve, hits, false, n_true)
+        at = np.searchsorted(curve.values, thresholds, side="right")
+        f[:, k] = f_score(hits[at], false[at], n_true)
+    return FCurves(thresholds, f, scores_of_counts(found, best))
 
 
 def f_scores_at(

@@ -1,6 +1,6 @@
 """Comparison of runs of one family: scores, settings that differ, learning curves."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
@@ -24,7 +24,7 @@ from common.errors import CheckpointError, ConfigError
 from common.family import load
 from common.io.files import write_text
 from common.io.tables import to_csv
-from common.reports.run import SCORES, ScoresForm, finished_stages, flat_scores
+from common.reports.run import SCORES, ScoresForm, finished_stages, flat_scores, named_sections
 from common.settings.tasks import flat_settings
 from common.training.run_directory import read_form, read_settings
 
@@ -128,8 +128,11 @@ def _score_names(runs: Mapping[str, Run]) -> list[str]:
 
 
 def differing_settings(runs: Mapping[str, Run]) -> dict[str, list[Any]]:
-    """Finds the settings that differ between runs: by dotted key, the value in each, or None."""
-    flat = [flat_settings(run.settings) for run in runs.values()]
+    """Finds the settings that differ between runs: by dotted key, the value in each, or None.
+
+    Sections in a list, such as parts of a batch, are compared by their names.
+    """
+    flat = [flat_settings(named_sections(run.settings)) for run in runs.values()]
     every = dict.fromkeys(key for settings in flat for key in settings)
     keys = [key for key in every if key.split(".")[0] not in _PLACES]
     values = {key: [settings.get(key) for settings in flat] for key in keys}
@@ -149,24 +152,36 @@ def overlaid_curves(runs: Mapping[str, Run]) -> list[tuple[Panel, History]]:
 
     Returns:
         For each curve that any run has, a panel, and by label the line of each run, or of each of
-        its stages.
+        its stages; those of another network than the one that decides are dotted beside it.
     """
     panels = load(next(iter(runs.values())).family, "figures").LEARNING_PANELS
     found: list[tuple[Panel, History]] = []
     for panel, curve in [(each, curve) for each in panels for curve in each.curves]:
+        if curve.beside or not curve.name.startswith("val_"):
+            continue
         lines: dict[str, Sequence[float | None]] = {}
         curves = []
-        for number, (name, run) in enumerate(runs.items()):
-            known = run.histories.items()
-            stages = {stage: history for stage, history in known if curve.name in history}
-            for stage, history in stages.items():
-                label = name if len(stages) == 1 else f"{name}, {stage}"
-                lines[label] = history[curve.name]
-                curves.append(Curve(label, label, curve.scale, colour=number))
-        if lines and curve.name.startswith("val_"):
+        for each in [curve, *(other for other in panel.curves if other.beside == curve.name)]:
+            for label, number, values in _lines(runs, each):
+                lines[label] = values
+                drawn = Curve(label, label, curve.scale, colour=number, beside=each.beside)
+                curves.append(drawn)
+        if lines:
             title = f"{panel.title}: {curve.label}"
             found.append((replace(panel, title=title, curves=tuple(curves), best=None), lines))
     return found
+
+
+def _lines(
+    runs: Mapping[str, Run], curve: Curve
+) -> Iterator[tuple[str, int, Sequence[float | None]]]:
+    """Yields label, number of the run, and values of each stage that has a curve."""
+    network = f", {curve.label}" if curve.beside else ""
+    for number, (name, run) in enumerate(runs.items()):
+        stages = {stage: each for stage, each in run.histories.items() if curve.name in each}
+        for stage, history in stages.items():
+            label = name if len(stages) == 1 else f"{name}, {stage}"
+            yield f"{label}{network}", number, history[curve.name]
 
 
 def write_comparison(path: Path, runs: Mapping[str, Run]) -> None:

@@ -255,13 +255,22 @@ def _setting_blocks(task: BaseTask, environment: Mapping[str, Any], folder: Path
     fingerprints = read_json(folder / DATA) if (folder / DATA).exists() else {}
     computing = {"computing": environment["computing"]} if environment["computing"] else {}
     about = {**computing, "versions": versions, "fingerprints of the data": fingerprints}
-    return [Tree(_readable({**settings, **about}))]
+    return [Tree(_readable(named_sections({**settings, **about})))]
+
+
+def named_sections(value: Any) -> Any:
+    """Nested settings whose lists of sections have become sections by name or number."""
+    if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
+        names = [str(each.get("name", number)) for number, each in enumerate(value)]
+        unique = names if len(set(names)) == len(names) else range(len(names))
+        value = dict(zip(map(str, unique), value, strict=True))
+    if isinstance(value, Mapping):
+        return {key: named_sections(each) for key, each in value.items()}
+    return value
 
 
 def _readable(value: Any) -> Any:
-    """Nested settings as text by key; lists of sections become sections by name or number."""
-    if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
-        value = {str(each.get("name", number)): each for number, each in enumerate(value)}
+    """Nested settings as text by key."""
     if isinstance(value, dict):
         return {key: _readable(each) for key, each in value.items()}
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -87,6 +87,14 @@ class BaseExperiment(ABC, Generic[Task, Result]):
             The tables of scores as text, also written to `scores.txt` and `scores.json`.
         """
 
+    def score_names(self, stage: Stage) -> Sequence[str]:
+        """Names of the scores of a stage's validation set, known before it is trained.
+
+        They are those of the history without "val_"; empty: not known, and nothing can be checked
+        against them.
+        """
+        return ()
+
     def levels(self) -> Sequence[keras.layers.Layer]:
         """New layers between raw features and their statistics, see `common.models.levels`."""
         return ()

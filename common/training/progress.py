@@ -20,11 +20,13 @@ _GAP = 2
 def score_names(monitor: str, panels: Sequence[Panel]) -> list[str]:
     """Names of the values to print: losses, the score that decides, the other validation scores.
 
+    Those of another network, which does not decide, are left out.
+
     Args:
         monitor: name in the logs of the score that decides, e.g. "val_seld_error".
         panels: the learning curves of the task's family.
     """
-    drawn = [curve.name for panel in panels for curve in panel.curves]
+    drawn = [curve.name for panel in panels for curve in panel.curves if not curve.beside]
     scores = [name for name in drawn if name.startswith("val_") and not name.endswith("_loss")]
     return list(dict.fromkeys(["loss", "val_loss", monitor, *scores]))
 

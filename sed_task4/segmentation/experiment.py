@@ -61,6 +61,9 @@ class FoldScores:
         return whole
 
 
+TAG_SCORES = "map", "auc", "clip_macro_f"  # of a validation set
+
+
 class TagScorer(Scorer):
     """Clip-level scores of tags only: masks are not scored during training."""
 
@@ -77,7 +80,8 @@ class TagScorer(Scorer):
     def result(self) -> dict[str, float]:
         """Returns mean average precision, mean area under the ROC curve and macro F."""
         scores = tag_scores(np.stack(self.tags) > 0, np.stack(self.probabilities), self.threshold)
-        return {"map": scores.map, "auc": scores.mean_auc, "clip_macro_f": scores.macro_f}
+        values = scores.map, scores.mean_auc, scores.macro_f
+        return dict(zip(TAG_SCORES, values, strict=True))
 
 
 class Experiment(FoldedExperiment[TaskConfig, FoldScores]):
@@ -109,6 +113,10 @@ class Experiment(FoldedExperiment[TaskConfig, FoldScores]):
     def decisive_score(self, stage: Stage) -> tuple[str, str]:
         """Score of the validation set that selects a stage's model, and "min" or "max"."""
         return f"val_{self.task.training.monitor}", "max"
+
+    def score_names(self, stage: Stage) -> Sequence[str]:
+        """Names of the scores of a stage's validation set."""
+        return TAG_SCORES
 
     def learning_panels(self, stage: Stage) -> Sequence:
         """Panels of a stage's learning curves."""

@@ -19,6 +19,7 @@ from common.training.callbacks import latest_state, restore_variables
 from common.training.run_directory import DATA, record_data
 from common.training.stage import FINISHED, _cut_history, finished_epochs
 from sed_task4.experiment import THRESHOLDS, read_thresholds
+from sed_task4.score_curves import CURVES, read_curves
 from sed_task4.segmentation.mixing import _check_same
 from sed_task4.training_sets import SPLIT, read_split
 from tests.fuzz.damage import (
@@ -56,6 +57,23 @@ SCORES = {
     ],
     "counts": {"dcase2019": {"n": 3}},
     "notes": [],
+}
+SWEPT = {
+    "rows": [
+        {
+            "label": "cnn",
+            "threshold": 0.5,
+            "psds": {"psds1": {"psds": 0.25, "rates": [0.0], "found": [0.25], "max_rate": 100.0}},
+            "thresholds": [0.0, 0.5, 1.0],
+            "f": {
+                "event": {
+                    "macro": [0.1, 0.5, None],
+                    "classes": {"Cat": [0.1, 0.5, 0.0]},
+                    "best": {"Cat": [0.5, 0.5]},
+                }
+            },
+        }
+    ]
 }
 SIMULATION = {
     "simulated": True,
@@ -141,6 +159,11 @@ def _thresholds(folder: Path) -> None:
     assert thresholds.shape == (2,) and np.isfinite(thresholds).all()
 
 
+def _curves(folder: Path) -> None:
+    curves = read_curves(folder)
+    assert curves and all(each.is_whole for each in curves)
+
+
 def _history(folder: Path) -> None:
     _cut_history(folder / "history.csv", 1)
     with (folder / "history.csv").open(newline="", encoding="utf-8") as file:
@@ -197,6 +220,7 @@ TARGETS = [
     ),
     Target("validation-split", _json(SPLIT, {"validation": ["a.wav"]}), _split, 8, 20),
     Target("thresholds", _json(THRESHOLDS, {"Cat": 0.5, "Dog": 0.25}), _thresholds, 8, 20),
+    Target("curves", _json(CURVES, SWEPT), _curves, 12, 30, named=r"curves\.json"),
     Target(
         "history",
         lambda: (

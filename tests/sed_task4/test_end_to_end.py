@@ -78,7 +78,8 @@ def test_the_report_has_all_scores_and_extreme_clips_with_sound(folder):
         "best of" in page.text and "F of 1 s segments" in page.text and "median_frames" in page.text
     )
     n_shown = page.text.count(": F of 1 s segments ")
-    n_pictures = len(page.pictures()) - 1  # and the figure of durations
+    assert "PSDS: events found over false positives" in page.text
+    n_pictures = len(page.pictures()) - 3  # and durations, PSDS, F against the threshold
     assert n_shown == len(page.named("audio")) == n_pictures >= 2
 
 

@@ -58,3 +58,12 @@ def test_scores_per_class_end_with_their_mean():
 def test_curves_show_the_scores_that_the_history_has():
     history = {"loss": [1.0, 0.5], "val_map": [0.2, 0.4], "val_event_macro_f": [0.1, 0.2]}
     assert len(learning_curves(history, LEARNING_PANELS).axes) == 3
+
+
+@pytest.mark.parametrize("other", ["student", "teacher"])
+def test_the_other_network_of_a_mean_teacher_is_drawn_beside(other):
+    names = ("event_macro_f", "weak_and_event_f")
+    history = {f"val_{each}{name}": [0.1, 0.2] for name in names for each in ("", f"{other}_")}
+    figure = learning_curves(history | {"clip_consistency": [0.0, 0.1]}, LEARNING_PANELS)
+    legends = [[text.get_text() for text in a.get_legend().get_texts()] for a in figure.axes]
+    assert legends == [["event-based", other], ["of tags and events", other], ["tags"]]

@@ -7,14 +7,18 @@ import numpy as np
 import pytest
 
 from common.cli.export import main as export
+from common.cli.score import main as score
+from common.cli.tune import main as tune
 from common.errors import ConfigError
 from common.inference.loading import load_run
+from common.reports.run import stored_task
 from common.settings.tasks import load_task
 from common.training.mean_teacher import chosen_network
 from common.training.stage import load_trained
 from sed_task4.cli import main
 from sed_task4.config import Task4Training
 from sed_task4.experiment import Experiment
+from tests.pages import check_scores, read_report
 from tests.sed_task4.tiny_runs import PARAMS, arguments
 
 SETTINGS = {
@@ -45,6 +49,9 @@ TEACHER = SETTINGS | {
         "{frame_shift: {std_frames: 4}, mixup: {groups: [[weak], [strong]]},"
         " time_mask: {parts: [strong]}, filter_augment: {}, noise: {}}"
     ),
+    "decoding.search_medians": "true",
+    "decoding.threshold": "0.3",  # as little as they have learned, the networks find something
+    "scoring.score_files": "true",
 }
 SUPERVISED = SETTINGS | {"sets.parts": f"[{', '.join(PARTS)}]"}
 
@@ -78,6 +85,59 @@ def test_student_and_teacher_are_scored_side_by_side(folder):
         history = list(csv.DictReader(file))
     names = {"val_weak_and_event_f", "val_teacher_weak_and_event_f", "clip_consistency"}
     assert len(history) == 2 and names <= history[0].keys()
+
+
+def test_scores_named_before_training_are_those_of_the_history(folder):
+    run = folder / "output" / f"{TASK}_a"
+    experiment = Experiment.prepare(stored_task(run))
+    (stage,) = experiment.system.stages(experiment.task)
+    history = json.loads((run / "mean_teacher" / "training.json").read_text())["history"]
+    scores = {name for name in history if name.startswith("val_") and not name.endswith("_loss")}
+    assert {f"val_{name}" for name in experiment.score_names(stage)} == scores
+
+
+def test_the_report_shows_student_and_teacher(folder):
+    run = folder / "output" / f"{TASK}_a"
+    page = read_report(run / "report.html")
+    check_scores(page, run / "scores.json")
+    assert "mean_teacher: the student, which chose the model" in page.text
+    assert "event F: mean_teacher, teacher" in page.text
+    curves = [each["alt"] for each in page.named("img") if "mean_teacher, teacher" in each["alt"]]
+    assert [each.split(" of ")[0] for each in curves] == ["Curves", "F against the threshold"]
+    (learning,) = (each["alt"] for each in page.named("img") if "Learning" in each["alt"])
+    assert "Weak and strong clips of validation" in learning
+    assert learning.endswith("Consistency of student and teacher")
+
+
+def test_each_network_keeps_and_uses_its_own_median_lengths(folder, tmp_path):
+    run = folder / "output" / f"{TASK}_a"
+    places = {"student": run / "mean_teacher", "teacher": run / "mean_teacher" / "teacher"}
+    before, tables = rows(run), {name: written(each) for name, each in places.items()}
+    task = stored_task(run)
+    lengths = dict(zip(task.dataset.classes, range(1, 21, 2), strict=True))
+    path = places["teacher"] / "median_frames.json"
+    assert path.read_text() != json.dumps(lengths)
+    path.write_text(json.dumps(lengths))
+    assert main([TASK, "a", *arguments(folder, TEACHER)]) == 0
+    assert json.loads(path.read_text()) == lengths, "searched once"
+    assert written(places["student"]) == tables["student"]
+    assert written(places["teacher"]) != tables["teacher"]
+    assert rows(run)["mean_teacher"] == before["mean_teacher"]
+    stored = json.loads((places["student"] / "median_frames.json").read_text())
+    predictor = load_run(run).predictor
+    assert predictor._decoding.windows == tuple(stored[name] for name in task.dataset.classes)
+    (truth,) = (folder / "dataset").rglob("validation.tsv")
+    files = [str(places["teacher"] / "scores"), str(truth), "--json", str(tmp_path / "s.json")]
+    assert score(["--task", TASK, *arguments(folder, TEACHER), *files, "--no-strict"]) == 0
+    found = json.loads((tmp_path / "s.json").read_text())["rows"][0]["scores"]
+    teacher = rows(run)["mean_teacher, teacher"]["scores"]
+    for name in ("psds1", "psds2", "best_f"):
+        assert found[name] == pytest.approx(teacher[name]), name
+
+
+def written(place):
+    """Score files of a network, by name."""
+    return {path.name: path.read_text() for path in (place / "scores").iterdir()}
 
 
 def test_the_supervised_twin_has_the_same_network_and_no_teacher(folder):
@@ -123,6 +183,15 @@ def test_settings_of_batches_are_checked_before_any_work(setting, message):
         return
     with pytest.raises(ConfigError, match=message):
         Experiment.prepare(load_task(PARAMS, TASK, [setting]))
+
+
+def test_a_search_refuses_a_score_that_some_trials_lack(tmp_path, capsys):
+    over = ["--over", "training.teacher.use=student,teacher", "--metric", "teacher_map"]
+    assert tune([TASK, *arguments(tmp_path, TEACHER), *over]) == 2
+    message = capsys.readouterr().err
+    assert "student_map" in message
+    assert "Received with training.teacher.use=teacher: 'teacher_map'" in message
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_systems_refuse_settings_of_the_mean_teacher():

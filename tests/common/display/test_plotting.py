@@ -61,3 +61,21 @@ def test_an_unwritable_path_is_a_user_error_without_leftovers(tmp_path):
     with pytest.raises(DataError, match="Cannot write"):
         save_figure(learning_curves(HISTORY, PANELS), tmp_path / "curves.png")
     assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
+
+
+def test_curves_of_another_network_are_dotted_with_one_legend_entry():
+    others = [Curve(f"other_{name}", "teacher", colour=0, beside=name) for name in ("f", "doa")]
+    panel = Panel("Scores", "score", (Curve("f", "F"), *others))
+    history = {"f": [0.1, 0.5], "other_f": [0.2, 0.4], "other_doa": [0.3, 0.3]}
+    (axes,) = learning_curves(history, [panel]).axes
+    drawn = [line.get_linestyle() for line in axes.lines if len(line.get_xdata()) == 2]
+    assert drawn == ["-", ":", ":"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["F", "teacher"]
+
+
+@pytest.mark.parametrize(("n_panels", "rows"), [(4, 1), (5, 2), (6, 2)])
+def test_more_than_four_panels_stand_in_two_rows(n_panels, rows):
+    panels = [Panel(str(number), "score", (Curve("f", "F"),)) for number in range(n_panels)]
+    figure = learning_curves({"f": [0.1]}, panels)
+    assert len(figure.axes) == n_panels
+    assert figure.axes[0].get_gridspec().nrows == rows

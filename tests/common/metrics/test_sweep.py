@@ -6,7 +6,13 @@ import pytest
 from common.events.table import EventTable
 from common.metrics.psds import PSDS1, PSDS2, SCENARIOS, PsdsScenario, ThresholdSweep
 from common.metrics.sweep import Coverage, Frames, Steps, all_detections
-from common.metrics.threshold_curves import best_f_scores, collar_curve, compacted, f_scores_at
+from common.metrics.threshold_curves import (
+    best_f_scores,
+    collar_curve,
+    compacted,
+    f_curves,
+    f_scores_at,
+)
 from tests.common.metrics.dense_sweep import (
     collar_counts_at,
     detections_at,
@@ -127,6 +133,29 @@ def test_f_at_a_threshold_is_of_scores_above_it():
     curves = sweep.collar_curves()
     at = {each: f_scores_at(curves, 1, each).macro_f for each in (0.5, 0.49, 0.2, 0.1, 1.0)}
     assert at == {0.5: 0.0, 0.49: 1.0, 0.2: 1.0, 0.1: 0.0, 1.0: 0.0}
+
+
+def test_curves_of_f_have_f_at_each_threshold_and_at_the_best():
+    reference, scores, edges = random_set(3)
+    curves = ThresholdSweep(reference, scores, edges, 5.0).collar_curves()
+    thresholds = np.linspace(0, 1, 7)
+    found = f_curves(curves, 4, thresholds)
+    at = [f_scores_at(curves, 4, each) for each in thresholds]
+    np.testing.assert_array_equal(found.f, [each.f for each in at])
+    np.testing.assert_array_equal(found.macro_f, [each.macro_f for each in at])
+    best = best_f_scores(curves, 4)
+    np.testing.assert_array_equal(found.best.thresholds, best.thresholds)
+    assert found.best.macro_f == best.macro_f >= found.macro_f.max()
+
+
+@pytest.mark.parametrize("scenario", [PSDS1, PSDS2])
+def test_psds_is_the_area_under_its_own_curve(scenario):
+    reference, scores, edges = random_set(1)
+    found = ThresholdSweep(reference, scores, edges, 600.0).psds(scenario)
+    grid = np.arange(0, scenario.max_rate, 0.01) + 0.005
+    assert found.effective_at(grid).mean() == pytest.approx(found.psds, abs=2e-4)
+    assert found.effective_at(found.rates[:1] - 1e-6).tolist() == [0.0]
+    assert found.psds > 0
 
 
 def test_events_at_a_threshold_are_the_alive_detections():

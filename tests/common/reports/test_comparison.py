@@ -168,3 +168,30 @@ def test_the_page_shows_scores_settings_and_curves_over_each_other(runs, tmp_pat
 def test_another_kind_of_file_is_refused(runs, tmp_path, capsys):
     assert main([*runs, "--out", str(tmp_path / "compared.pdf")]) == 2
     assert "expected a name that ends in .html, .csv, .png" in capsys.readouterr().err
+
+
+def test_a_teacher_is_dotted_beside_its_student(tmp_path):
+    history = {"val_map": [0.5, 0.6], "val_teacher_map": [0.4, 0.7]}
+    write_run(tmp_path / "mean", [{"label": "m", "scores": {"f": 0.5}}], None, history)
+    write_run(tmp_path / "alone", [{"label": "s", "scores": {"f": 0.4}}], None, {"val_map": [0.3]})
+    figure = comparison_figure(read_runs([tmp_path / "mean", tmp_path / "alone"]))
+    (axes,) = (each for each in figure.axes if each.get_title(loc="left").startswith("Tags"))
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["mean", "alone", "mean, teacher"]
+    lines = {line.get_label(): line for line in axes.lines}
+    assert lines["mean, teacher"].get_linestyle() == ":"
+    assert lines["mean, teacher"].get_color() == lines["mean"].get_color()
+
+
+def test_sections_in_a_list_are_compared_by_their_names(tmp_path, capsys):
+    parts = [{"name": "weak", "batch_size": 2}, {"name": "strong", "batch_size": 4}]
+    more = [{"name": "unlabelled", "batch_size": 8}, *parts]
+    for name, each in (("a", parts), ("b", more)):
+        row = {"label": "m", "scores": {"f": 0.5}}
+        write_run(tmp_path / name, [row], {"sets": {"parts": each}})
+    assert main([str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[5:] == [
+        ["sets.parts.unlabelled.batch_size", "-", "8"],
+        ["sets.parts.unlabelled.name", "-", "unlabelled"],
+    ]

@@ -22,6 +22,9 @@ from common.errors import CheckpointError, ConfigError, DataError
 from common.search.results import FIGURES, Target, best_settings, draw_study, trials_table
 from common.search.space import Choice, Range
 from common.search.study import STORAGE, Search, run_search, score_of
+from common.settings.tasks import check_task
+from common.training.run_directory import read_settings
+from seld.experiment import Experiment
 from tests.forks import server
 from tests.patience import wait_until
 
@@ -158,6 +161,15 @@ def test_a_score_missing_in_the_history_is_named_with_others(search):
         score_of(search / "trials" / "demo_000", "seld", "val_fscore")
 
 
+def test_scores_named_before_training_are_those_of_the_history(search):
+    run = search / "trials" / "demo_000"
+    experiment = Experiment.prepare(check_task(read_settings(run), "the trial"))
+    (stage,) = experiment.system.stages(experiment.task)
+    history = json.loads((run / "fold1" / "seld" / "training.json").read_text())["history"]
+    scores = {name for name in history if name.startswith("val_") and not name.endswith("_loss")}
+    assert {f"val_{name}" for name in experiment.score_names(stage)} == scores
+
+
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
     """Spares the tests of quick searches their figures; that of the real one is drawn before."""
@@ -271,6 +283,10 @@ def test_the_figures_of_a_study_are_drawn_for_any_scores(scores, tmp_path):
         (["--over", "network.pool_bands=[4, 4, 2],[5, 4, 2]"], "must divide the bands"),
         (["--over", "training.epochs=1:3", "--trials", "0"], "--trials expects"),
         (["--over", "training.epochs=1:3", "--job", "a/b"], "job id"),
+        (
+            ["--over", "training.epochs=1:3", "--metric", "val_fscore"],
+            "--metric: expected one of loss, sed_loss, doa_loss, er, f,",
+        ),
     ],
 )
 def test_a_mistake_is_reported_before_any_work(tmp_path, capsys, options, message):

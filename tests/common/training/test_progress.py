@@ -104,6 +104,13 @@ def test_a_line_of_a_seld_training_fits_100_columns(model, caplog):
     assert "doa_error_deg" in heading and "frame_recall" in heading
 
 
+def test_scores_of_another_network_are_not_printed():
+    curves = (Curve("val_f", "F"), Curve("val_teacher_f", "teacher", beside="val_f"))
+    assert score_names("val_er", [Panel("Scores", "score", curves)]) == [
+        *("loss", "val_loss", "val_er", "val_f")
+    ]
+
+
 class Terminal(io.StringIO):
     """A screen."""
 
