@@ -293,7 +293,7 @@ class ScoreReport(ScoreTables):
                 label: {name: _number(value) for name, value in each.items()}
                 for label, each in row.get("maestro", {}).items()
             }
-            rows.append(ScoreRow(row["group"], row["label"], scores, by_class, maestro))
+            rows.append(ScoreRow(row["group"], row["label"], scores, by_class, maestro=maestro))
         classes, n_recordings = tuple(stored["rows"][0]["classes"]), stored.get("n_recordings", 0)
         return cls(tuple(rows), classes, stored["n_clips"], tuple(stored["notes"]), n_recordings)
 
