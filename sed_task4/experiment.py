@@ -56,6 +56,7 @@ from sed_task4.median_search import (
     with_medians,
 )
 from sed_task4.pseudo_labels import write_pseudo_labels
+from sed_task4.recording_windows import Window
 from sed_task4.score import ALWAYS_ACTIVE, SystemOutput, TestSet, score_report, with_maestro
 from sed_task4.score_files import SCORES, ClipScores, clip_edges, write_score_files
 from sed_task4.submission import write_run_files
@@ -202,8 +203,9 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
             stored = store.arrays(groups, ["labelled", "events"])
             known = [stored[name] for name in validation.recording_names]
             check_searchable([each["events"] for each in known if each["labelled"]], len(known))
+        data_sets = self.data_sets(store)
         if "maestro" in self.task.training.monitor:
-            check_recordings(validation, self.data_sets(store), self.task.training.monitor)
+            check_recordings(validation, data_sets, self.task.training.monitor)
         before: FinishedPass | None = None
         found = Found()
         for stage in stages:
@@ -298,10 +300,16 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         return ClipScorer(len(chosen), decoding, hop_s, clip_s, task.scoring, gate)
 
     def data_sets(self, store: FeatureStore) -> DataSets:
-        """Clips and classes of a store that are evaluated apart."""
+        """Clips and classes of a store that are evaluated apart.
+
+        Raises:
+            DataError: a window has the name of none, so that its recording is unknown.
+        """
         dataset = self.task.dataset
         subsets = [name for name in store.groups if has_windows(dataset.layout, name)]
         windows = frozenset(store.names(subsets) if subsets else ())
+        for name in windows:
+            Window.of(name)
         of_clips, of_windows = evaluated_classes(dataset.layout, dataset.classes)
         return DataSets(windows, tuple(of_clips), tuple(of_windows))
 

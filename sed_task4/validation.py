@@ -296,8 +296,8 @@ def take_in(scorer: ClipScorer, clip: ClipResult) -> None:
 
 
 def take_in_window(recordings: RecordingScorer, clip: ClipResult) -> None:
-    """Adds one window to the scorer of its recording, if it is labelled."""
-    if clip.events is not None:
+    """Adds one window to the scorer of its recording, if it has labels of evaluated classes."""
+    if clip.events is not None and recordings.classes:
         recordings.update(clip.name, clip.frames[: clip.n_inside], clip.clip, clip.events)
 
 

@@ -13,6 +13,7 @@ from sed_task4.validation import (
     DataSets,
     ValidationScorer,
     check_recordings,
+    take_in_window,
 )
 
 DECODING = DecodingConfig(decoder="median", median_frames=(1, 3, 1), tag_threshold=None)
@@ -62,6 +63,12 @@ def test_the_sums_of_2024_join_clips_and_recordings():
         assert found[f"weak_intersection_and_maestro_{name}"] == before + 1.0
     alone = scorer_of(OF_RECORDING).result()
     assert "maestro_pauc" in alone and not [name for name in alone if name.startswith("weak")]
+
+
+def test_without_evaluated_classes_windows_are_passed_over():
+    recordings = RecordingScorer([], DECODING, HOP_S)
+    take_in_window(recordings, OF_RECORDING)
+    assert recordings.result() is None
 
 
 class Store:

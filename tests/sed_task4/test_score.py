@@ -312,6 +312,7 @@ def test_recordings_of_maestro_stand_beside_the_clips(report, tmp_path):
         ("published", "published"),
     ]
     assert [len(table.rows) for table in alone.tables()] == [4, 3]
+    assert ScoreReport.from_dict(alone.to_dict()).to_text() == alone.to_text()
 
 
 def test_parts_of_a_set_keep_their_clips_and_classes():
