@@ -16,6 +16,7 @@ import numpy as np
 from common.datasets.groups import apart_problem, check_deal, count_groups, deal_groups
 from common.errors import DataError
 from sed_task4.dataset import Clip, labels_of
+from sed_task4.recording_windows import Window
 
 if TYPE_CHECKING:
     from sed_task4.config import SetsConfig
@@ -25,7 +26,6 @@ logger = logging.getLogger(__name__)
 GROUP = "group"  # of the facts of a feature store
 HOLD_OUT = {0: "training", 1: "validation"}
 _VIDEO = re.compile(r"Y(?P<id>.+)_\d+\.\d+_\d+\.\d+\.\w+")
-_WINDOW = re.compile(r"(?P<id>(?P<scene>.+)_\d+)-\d{6}-\d{6}\.\w+")  # times in 10 ms
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ class ClipSources:
 
     def source(self, name: str) -> str:
         """Group of a clip, or else its video, or else the clip itself."""
-        video = _of_name(name)
-        return self.groups.get(name) or (video["id"] if video else name)
+        return self.groups.get(name) or _source_of_name(name) or name
 
     def clip_of_group(self) -> dict[str, str]:
         """One clip of each group in the metadata."""
@@ -63,19 +62,22 @@ class ClipSources:
 
     def videos(self) -> dict[str, str]:
         """One clip of each video or recording in the names of clips without a group."""
-        matches = {name: _of_name(name) for name, each in self.groups.items() if each is None}
-        return {match["id"]: name for name, match in sorted(matches.items()) if match}
+        found = {name: _source_of_name(name) for name, each in self.groups.items() if each is None}
+        return {source: name for name, source in sorted(found.items()) if source}
 
 
-def _of_name(name: str) -> re.Match[str] | None:
-    """Video or recording, as `id`, that the name of a clip gives; None: none."""
-    return _VIDEO.fullmatch(name) or _WINDOW.fullmatch(name)
+def _source_of_name(name: str) -> str | None:
+    """Video or recording that the name of a clip gives; None: none."""
+    video, window = _VIDEO.fullmatch(name), Window.find(name)
+    if video:
+        return video["id"]
+    return window.recording if window and window.scene else None
 
 
 def scene_of(name: str) -> str | None:
     """Scene that the name of a window of a recording gives; None: it is none."""
-    window = _WINDOW.fullmatch(name)
-    return window["scene"] if window else None
+    window = Window.find(name)
+    return window.scene if window else None
 
 
 def hold_out(

@@ -12,7 +12,14 @@ from common.settings.tasks import BaseTask, TrainingConfig
 from sed_task4.dataset import DatasetConfig
 from sed_task4.decoding import DecodingConfig
 from sed_task4.features import FeatureConfig
-from sed_task4.layouts import LAYOUTS, Kind
+from sed_task4.layouts import (
+    LAYOUTS,
+    MAESTRO_EVALUATED,
+    Kind,
+    evaluated_classes,
+    has_windows,
+    masks_classes,
+)
 from sed_task4.score import ScoringConfig
 from sed_task4.simulation.settings import SimulationConfig
 
@@ -182,11 +189,18 @@ class Task4Training(TrainingConfig):
         "intersection_macro_f",
         "weak_and_event_f",
         "weak_and_intersection_f",
+        "weak_intersection_and_maestro_best_f",
+        "weak_intersection_and_maestro_auc",
+        "weak_intersection_and_maestro_pauc",
     ] = Field(
         "map",
         description="Validation score that stops training and chooses the model. weak_and_event_f"
         " (2019): F of the tags of weakly labelled clips plus event-based F of strongly labelled"
-        " ones; weak_and_intersection_f (from 2021 on): plus the intersection-based one.",
+        " ones; weak_and_intersection_f (from 2021 on): plus the intersection-based one;"
+        " weak_intersection_and_maestro_best_f (2024): plus the macro F of one-second segments of"
+        " MAESTRO's recordings, at the best threshold of each class; ..._auc, ..._pauc: plus the"
+        " mean area under their ROC curves, whole or up to a rate of 0.1. A sort of the seconds of"
+        " the windows that validate, so that each epoch has it.",
     )
     teacher: MeanTeacherConfig | None = Field(
         None, description="Teacher of the system mean_teacher; null: only the network itself."
@@ -263,6 +277,7 @@ class TaskConfig(BaseTask):
             raise ValueError(
                 f"`training.monitor: {self.training.monitor}` needs `scoring.intersection_f: true`."
             )
+        self._check_data_sets()
         if self.sets.validate_on in trained_on:
             raise ValueError(f"`sets.validate_on` must not be a subset to train on: {trained_on}.")
         if trained_on & set(self.sets.test):
@@ -286,6 +301,34 @@ class TaskConfig(BaseTask):
                         f" whose clips are {_OF_KIND[kind]}. Expected: `labels` of"
                         f" {' or '.join(_LEARNABLE[kind])}."
                     )
+
+    def _check_data_sets(self) -> None:
+        """Refuses settings that need clips of MAESTRO, or labels of all classes, without these."""
+        layout, monitor = self.dataset.layout, self.training.monitor
+        if self.decoding.search_thresholds and masks_classes(layout):
+            raise ValueError(
+                "`decoding.search_thresholds` needs clips whose tags of all classes are known."
+                f" Expected: false. Received: true, in the layout {layout}, where each data set has"
+                " classes of its own."
+            )
+        if "maestro" not in monitor:
+            return
+        validating = [
+            *self.sets.fractions,
+            *([self.sets.validate_on] if self.sets.validate_on else []),
+        ]
+        if not any(has_windows(layout, name) for name in validating):
+            windows = [name for name, place in LAYOUTS[layout].items() if place.kind == "soft"]
+            raise ValueError(
+                f"`training.monitor: {monitor}` needs windows of MAESTRO that validate. Expected:"
+                f" `validation_fraction` of {windows or 'subsets of the layout desed2024'}, or"
+                f" another monitor. Received: {validating}."
+            )
+        if not evaluated_classes(layout, self.dataset.classes)[1]:
+            raise ValueError(
+                f"`training.monitor: {monitor}` needs evaluated classes of MAESTRO in"
+                f" `dataset.classes`. Expected: some of {', '.join(MAESTRO_EVALUATED)}."
+            )
 
     @property
     def clip_decoding(self) -> DecodingConfig:

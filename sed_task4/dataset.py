@@ -755,12 +755,13 @@ def warn_absent_classes(clips: Iterable[Clip], classes: Sequence[str], where: st
 
     Args:
         clips: unlabelled ones do not count.
-        classes: the class list.
+        classes: the class list; those that no labelled clip's annotators listened for do not count.
         where: use of the clips, e.g. "training".
     """
     labelled = [clip for clip in clips if clip.tags is not None or clip.events is not None]
     seen = {label for clip in labelled for label in labels_of(clip)}
-    absent = [name for name in classes if name not in seen]
+    wanted = {name for clip in labelled for name in (classes if clip.known is None else clip.known)}
+    absent = [name for name in classes if name in wanted and name not in seen]
     if labelled and absent:
         logger.warning(
             f"No clip of the {where} data has an event of {', '.join(absent)}: these classes cannot"

@@ -207,6 +207,13 @@ class DecodingConfig(Section):
             return self.threshold
         return float(np.nextafter(self.threshold, -np.inf))
 
+    def of_classes(self, classes: Sequence[int]) -> "DecodingConfig":
+        """Returns the rule for some of the classes, by number."""
+        windows = self.windows
+        if isinstance(windows, int):
+            return self
+        return self.model_copy(update={"median_frames": tuple(windows[k] for k in classes)})
+
     def reaches(self, values: np.ndarray) -> np.ndarray:
         """True where probabilities are active by `threshold` and `threshold_rule`."""
         return postprocess.binarize(values, self.threshold, self.threshold_rule == "exceeded")

@@ -41,11 +41,13 @@ from sed_task4.decoding import (
     DecodingConfig,
     best_thresholds,
     decision_scores,
+    empty_events,
     spread_tags,
     sweep_remark,
 )
-from sed_task4.layouts import LAYOUTS
-from sed_task4.lengths import frames_within, lengths_of_store, log_cut
+from sed_task4.layouts import LAYOUTS, evaluated_classes, has_windows
+from sed_task4.lengths import cut_to_length, frames_within, lengths_of_store, log_cut
+from sed_task4.maestro import MaestroScores, RecordingScorer, constant_scores
 from sed_task4.median_search import (
     ScoredClip,
     check_searchable,
@@ -54,7 +56,8 @@ from sed_task4.median_search import (
     with_medians,
 )
 from sed_task4.pseudo_labels import write_pseudo_labels
-from sed_task4.score import SystemOutput, TestSet, score_report
+from sed_task4.recording_windows import Window
+from sed_task4.score import ALWAYS_ACTIVE, SystemOutput, TestSet, score_report, with_maestro
 from sed_task4.score_curves import CURVES, write_curves
 from sed_task4.score_files import SCORES, ClipScores, clip_edges, write_score_files
 from sed_task4.submission import write_run_files
@@ -62,10 +65,13 @@ from sed_task4.training_sets import training_sets, unlabelled_clips
 from sed_task4.validation import (
     ClipResult,
     ClipScorer,
+    DataSets,
     TeacherScorer,
     ValidationScorer,
+    check_recordings,
     score_names,
     take_in,
+    take_in_window,
 )
 
 logger = logging.getLogger(__name__)
@@ -92,12 +98,36 @@ class Found:
         systems: by row of the table, the last stage first.
         example: the last stage's prediction of the first clip with an event.
         decoding: of the last stage; None before the first.
+        maestro: by row, scores of the recordings whose windows are among the clips.
     """
 
     test: TestSet | None = None
     systems: dict[str, SystemOutput] = field(default_factory=dict)
     example: ClipResult | None = None
     decoding: DecodingConfig | None = None
+    maestro: dict[str, MaestroScores] = field(default_factory=dict)
+
+    def add(
+        self,
+        test: TestSet,
+        systems: Mapping[str, SystemOutput],
+        clips: np.ndarray,
+        classes: Sequence[int],
+    ) -> None:
+        """Adds the clips, by number, and classes of a stage that are evaluated."""
+        chosen = {label: each.of_clips(clips) for label, each in systems.items()}
+        self.test = test.of_clips(clips)
+        if len(classes) < len(test.classes):
+            self.test = self.test.of_classes(classes)
+            chosen = {label: each.of_classes(classes) for label, each in chosen.items()}
+        self.systems = chosen | self.systems  # the last stage first
+
+    def add_recordings(self, label: str, recordings: RecordingScorer) -> None:
+        """Adds the scores of recordings, if their windows are among the clips of a stage."""
+        scores = recordings.result()
+        if scores is not None:
+            always = {ALWAYS_ACTIVE: constant_scores(scores)}
+            self.maestro = {label: scores} | self.maestro | always
 
 
 class Experiment(BaseExperiment[TaskConfig, Found]):
@@ -175,6 +205,9 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
             stored = store.arrays(groups, ["labelled", "events"])
             known = [stored[name] for name in validation.recording_names]
             check_searchable([each["events"] for each in known if each["labelled"]], len(known))
+        data_sets = self.data_sets(store)
+        if "maestro" in self.task.training.monitor:
+            check_recordings(validation, data_sets, self.task.training.monitor)
         before: FinishedPass | None = None
         found = Found()
         for stage in stages:
@@ -249,18 +282,48 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         return min(clip_s, inside * round(prediction.frames / len(activity)) * features.hop_s)
 
     def new_clip_scorer(
-        self, thresholds: np.ndarray | None = None, decoding: DecodingConfig | None = None
+        self,
+        thresholds: np.ndarray | None = None,
+        decoding: DecodingConfig | None = None,
+        classes: Sequence[int] | None = None,
     ) -> ClipScorer:
         """A decoder and scorer of clips with the task's settings.
 
         Args:
             thresholds: tag thresholds (K,) in place of the gate in the settings.
             decoding: the rule, in place of that in the settings.
+            classes: those of the clips, by number and rising; None: all.
         """
         task, dataset = self.task, self.task.dataset
-        decoding = decoding or task.clip_decoding
-        gate, hop_s = self._gate(thresholds), task.features.hop_s
-        return ClipScorer(dataset.n_classes, decoding, hop_s, dataset.clip_s, task.scoring, gate)
+        decoding, gate = decoding or task.clip_decoding, self._gate(thresholds)
+        chosen = list(range(dataset.n_classes) if classes is None else classes)
+        decoding, gate = decoding.of_classes(chosen), None if gate is None else gate[chosen]
+        hop_s, clip_s = task.features.hop_s, dataset.clip_s
+        return ClipScorer(len(chosen), decoding, hop_s, clip_s, task.scoring, gate)
+
+    def data_sets(self, store: FeatureStore) -> DataSets:
+        """Clips and classes of a store that are evaluated apart.
+
+        Raises:
+            DataError: a window has the name of none, so that its recording is unknown.
+        """
+        dataset = self.task.dataset
+        subsets = [name for name in store.groups if has_windows(dataset.layout, name)]
+        windows = frozenset(store.names(subsets) if subsets else ())
+        for name in windows:
+            Window.of(name)
+        of_clips, of_windows = evaluated_classes(dataset.layout, dataset.classes)
+        return DataSets(windows, tuple(of_clips), tuple(of_windows))
+
+    def new_recording_scorer(
+        self,
+        data_sets: DataSets,
+        thresholds: np.ndarray | None = None,
+        decoding: DecodingConfig | None = None,
+    ) -> RecordingScorer:
+        """A scorer of recordings whose windows are clips; arguments as of `new_clip_scorer`."""
+        decoding, hop_s = decoding or self.task.clip_decoding, self.task.features.hop_s
+        return RecordingScorer(data_sets.of_windows, decoding, hop_s, self._gate(thresholds))
 
     def _gate(self, thresholds: np.ndarray | None) -> np.ndarray | None:
         """Searched tag thresholds (K,), if these replace the gate in the settings."""
@@ -317,8 +380,12 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         warm = stage.learns_from == "predictions" and task.second_pass.warm_start
         start = before.model if warm and before is not None else None
 
+        data_sets = self.data_sets(store)
+
         def of_network() -> ValidationScorer:
-            return ValidationScorer(self.new_clip_scorer(), clip_result)
+            clips = self.new_clip_scorer(classes=data_sets.of_clips)
+            recordings = self.new_recording_scorer(data_sets)
+            return ValidationScorer(clips, clip_result, data_sets, recordings)
 
         def new_scorer() -> Scorer:
             teacher = task.training.teacher
@@ -406,10 +473,14 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         """Writes the events of the test clips, and adds them to `found` if strongly labelled."""
         task, name = self.task, trained.stage.name
         decoding = found.decoding = trained.decoding
+        data_sets = self.data_sets(store)
         scorer = self.new_clip_scorer(trained.thresholds, decoding)
+        recordings = self.new_recording_scorer(data_sets, trained.thresholds, decoding)
         reference, frames, durations_s = [], [], []
         for clip in self._results(trained.model, trained.stage, Selection(store, task.sets.test)):
             take_in(scorer, clip)
+            if clip.name in data_sets.windows:
+                take_in_window(recordings, clip)
             reference.append(clip.events)
             if found.example is None or (clip.name == found.example.name):
                 found.example = clip if clip.events is None or len(clip.events) else None
@@ -422,13 +493,15 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
             hop_s = task.features.hop_s
             clips = [ClipScores(clip_edges(len(each), hop_s, end), each) for each, end in pairs]
             write_score_files(folder / SCORES, scorer.names, clips, task.dataset.classes)
-        truth = [events for events in reference if events is not None]
-        if len(truth) < len(reference) or not truth:
+        found.add_recordings(name, recordings)
+        others = data_sets.other_clips(scorer.names)
+        if not len(others) or any(reference[number] is None for number in others):
             return
-        log_cut(scorer.names, truth, durations_s)
-        lengths_s, dataset = np.array(durations_s), task.dataset
-        names, truth = scorer.names, scorer.references
-        found.test = TestSet(names, truth, dataset.classes, dataset.clip_s, lengths_s=lengths_s)
+        uncut = [empty_events() if events is None else events for events in reference]
+        log_cut(scorer.names, uncut, durations_s)
+        truth = [cut_to_length(*each) for each in zip(uncut, durations_s, strict=True)]
+        names, lengths_s, dataset = scorer.names, np.array(durations_s), task.dataset
+        test = TestSet(names, truth, dataset.classes, dataset.clip_s, lengths_s=lengths_s)
         thresholds, tags = trained.thresholds, scorer.tag_probabilities
         curves = frames, task.features.hop_s, thresholds, sweep_remark(decoding)
         in_use = decoding.swept_threshold
@@ -436,16 +509,24 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         ends = zip(tags, lengths_s, strict=True)
         spread = [spread_tags(row >= thresholds, end_s) for row, end_s in ends]
         systems[f"{name}, tags over the clip"] = SystemOutput(spread)
-        found.systems = systems | found.systems  # the last stage first
+        found.add(test, systems, others, data_sets.of_clips)
 
     def report(self, results: Sequence[Found], folder: Path) -> str:
         """Writes and returns the tables of scores, and their figures."""
         (found,) = results
-        if found.test is None:
+        if found.test is None and not found.maestro:
             return f"The test clips have no strong labels: there are no scores. Events: {folder}/."
         test, systems, task = found.test, found.systems, self.task
-        report = score_report(test, systems, task.scoring, published=task.published)
+        report = None
+        if test is not None:
+            report = score_report(test, systems, task.scoring, published=task.published)
+        if found.maestro:
+            numbers = evaluated_classes(task.dataset.layout, task.dataset.classes)[1]
+            classes = [task.dataset.classes[k] for k in numbers]
+            report = with_maestro(report, found.maestro, classes, task.published)
         text = self.write_scores(report, folder)
+        if test is None or report is None:
+            return text
         write_curves(folder / CURVES, report.rows, test.classes)
         save_figure(figures.class_scores_figure(report), folder / "class_scores.png")
         events = next(iter(systems.values())).events

@@ -118,6 +118,13 @@ def check_events(events: np.ndarray, n_classes: int) -> np.ndarray:
     return rows
 
 
+def events_of_classes(events: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+    """Keeps the events (n, 3) of some classes, by number and rising, and numbers these anew."""
+    rows = np.asarray(events, np.float64).reshape(-1, 3)
+    kept = rows[np.isin(rows[:, 0], classes)]
+    return np.column_stack([np.searchsorted(np.asarray(classes), kept[:, 0]), kept[:, 1:]])
+
+
 def event_frames(
     events: np.ndarray,
     frames: float | LabelGrid,

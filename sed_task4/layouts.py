@@ -6,7 +6,7 @@ subset. 2024 adds MAESTRO Real, softly labelled, in windows of ten seconds, ever
 training and every five for testing; its classes are its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -214,6 +214,35 @@ def has_soft_labels(layout: Layout) -> bool:
     return any(place.kind == "soft" for place in LAYOUTS[layout].values())
 
 
+def has_windows(layout: Layout, subset: str) -> bool:
+    """True if the clips of a subset are windows of longer recordings, softly labelled."""
+    return subset_place(layout, subset).kind == "soft"
+
+
 def masks_classes(layout: Layout) -> bool:
     """True if subsets of a layout have classes of their own; others are unknown in their clips."""
     return any(place.classes is not None for place in LAYOUTS[layout].values())
+
+
+def evaluated_classes(layout: Layout, classes: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Numbers of the classes that are evaluated on clips, and on windows of recordings.
+
+    Data sets of a layout that have classes of their own are evaluated apart: those of DESED on its
+    clips, and those of MAESTRO Real with enough confident labels on its recordings.
+
+    Args:
+        layout: of the dataset.
+        classes: all classes; without classes of data sets, all of them are evaluated on clips.
+    """
+    if not has_soft_labels(layout):
+        return list(range(len(classes))), []
+    known = {
+        name
+        for place in LAYOUTS[layout].values()
+        for name in (() if place.kind == "soft" else place.known_classes or classes)
+    }
+    of_clips, of_windows = (
+        [number for number, name in enumerate(classes) if name in names]
+        for names in (known, MAESTRO_EVALUATED)
+    )
+    return of_clips, of_windows

@@ -27,6 +27,8 @@ from common.metrics.sed_eval_scores import event_based_by_sed_eval, segment_base
 from common.metrics.segment_based import segment_based_scores
 from common.metrics.tagging import TagScores, class_f_scores, tag_scores
 from sed_task4.decoding import spread_tags
+from sed_task4.labels import events_of_classes
+from sed_task4.maestro import MAESTRO_CLASS_COLUMNS, MAESTRO_COLUMNS, MaestroScores
 from sed_task4.score_files import ClipScores, clip_tags, events_above
 from sed_task4.threshold_scores import (
     COLUMNS,
@@ -66,7 +68,14 @@ CLASS_COLUMNS = {
 _TAG_NAMES = ("map", "map_published", "auc")
 _POINT_NAMES = ("psds1_50", "psds2_50")
 SCORES = tuple(
-    dict.fromkeys([*_TAG_NAMES, *MACRO_COLUMNS, *MICRO_COLUMNS, *COLUMNS, *_POINT_NAMES])
+    dict.fromkeys(
+        [*_TAG_NAMES, *MACRO_COLUMNS, *MICRO_COLUMNS, *COLUMNS, *_POINT_NAMES, *MAESTRO_COLUMNS]
+    )
+)
+BASELINES = ALWAYS_SILENT, ALWAYS_ACTIVE, TRUE_TAGS = (
+    "always silent",
+    "always active",
+    "true tags, whole clip",
 )
 TOLERANCE = 1e-9  # of the fast versions against sed_eval
 
@@ -148,6 +157,13 @@ class TestSet:
         lengths_s = None if self.lengths_s is None else self.durations_s[chosen]
         return replace(self, names=names, events=events, tags=tags, lengths_s=lengths_s)
 
+    def of_classes(self, chosen: Sequence[int]) -> "TestSet":
+        """Returns the set of some classes, by number and rising."""
+        classes = [self.classes[k] for k in chosen]
+        events = [events_of_classes(each, chosen) for each in self.events]
+        tags = None if self.tags is None else np.asarray(self.tags)[:, list(chosen)]
+        return replace(self, classes=classes, events=events, tags=tags)
+
     @property
     def true_tags(self) -> np.ndarray:
         """Ground-truth tags of each clip, bool (N, K)."""
@@ -190,6 +206,17 @@ class SystemOutput:
         }
         return replace(self, **parts, tags=None if self.tags is None else self.tags[chosen])
 
+    def of_classes(self, chosen: Sequence[int]) -> "SystemOutput":
+        """Returns the output for some classes, by number and rising."""
+        columns, limits = list(chosen), self.tag_thresholds
+        return replace(
+            self,
+            events=[events_of_classes(each, columns) for each in self.events],
+            tags=None if self.tags is None else self.tags[:, columns],
+            frames=None if self.frames is None else [each[:, columns] for each in self.frames],
+            tag_thresholds=limits[columns] if isinstance(limits, np.ndarray) else limits,
+        )
+
 
 @dataclass(frozen=True)
 class ScoreRow:
@@ -201,6 +228,8 @@ class ScoreRow:
         scores: by name, see `SCORES`; unknown ones are missing.
         by_class: for each name of `CLASS_COLUMNS`, one value per class.
         curves: that the scores over all thresholds were taken from; None: there are none.
+        maestro: by class of MAESTRO real, which has clips and classes of its own, the scores of
+            `MAESTRO_CLASS_COLUMNS` by name.
     """
 
     group: str
@@ -208,6 +237,7 @@ class ScoreRow:
     scores: Mapping[str, float]
     by_class: Mapping[str, Sequence[float]] = field(default_factory=dict)
     curves: SweptCurves | None = field(default=None, compare=False, repr=False)
+    maestro: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -219,12 +249,14 @@ class ScoreReport(ScoreTables):
         classes: class names.
         n_clips: number of clips.
         notes: sentences to print below.
+        n_recordings: number of recordings of MAESTRO real.
     """
 
     rows: tuple[ScoreRow, ...]
     classes: tuple[str, ...]
     n_clips: int
     notes: tuple[str, ...] = ()
+    n_recordings: int = 0
 
     def score(self, name: str, label: str | None = None) -> float:
         """Returns one score, e.g. `score("event_macro_f")`, by default of the first row.
@@ -236,7 +268,8 @@ class ScoreReport(ScoreTables):
 
     def tables(self) -> list[ScoreTable]:
         """Returns the tables of means over the classes, of all events, and of the classes."""
-        return score_tables(self, TABLES, CLASS_COLUMNS)
+        tables = score_tables(self, TABLES, CLASS_COLUMNS)
+        return [*tables, *_maestro_tables(self)] if self.n_recordings else tables
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values, which `write_json` writes with null for undefined ones."""
@@ -248,8 +281,9 @@ class ScoreReport(ScoreTables):
                 for k, label in enumerate(self.classes if row.by_class else ())
             }
             line = {"group": row.group, "label": row.label, "scores": scores, "classes": classes}
-            rows.append(line)
-        return {"n_clips": self.n_clips, "rows": rows, "notes": list(self.notes)}
+            rows.append(line | ({"maestro": row.maestro} if row.maestro else {}))
+        stored = {"n_clips": self.n_clips, "rows": rows, "notes": list(self.notes)}
+        return stored | ({"n_recordings": self.n_recordings} if self.n_recordings else {})
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
@@ -260,9 +294,13 @@ class ScoreReport(ScoreTables):
             names = values[0] if values else ()
             by_class = {name: [_number(each[name]) for each in values] for name in names}
             scores = {name: _number(value) for name, value in row["scores"].items()}
-            rows.append(ScoreRow(row["group"], row["label"], scores, by_class))
-        classes = tuple(stored["rows"][0]["classes"])
-        return cls(tuple(rows), classes, stored["n_clips"], tuple(stored["notes"]))
+            maestro = {
+                label: {name: _number(value) for name, value in each.items()}
+                for label, each in row.get("maestro", {}).items()
+            }
+            rows.append(ScoreRow(row["group"], row["label"], scores, by_class, maestro=maestro))
+        classes, n_recordings = tuple(stored["rows"][0]["classes"]), stored.get("n_recordings", 0)
+        return cls(tuple(rows), classes, stored["n_clips"], tuple(stored["notes"]), n_recordings)
 
     def remarks(self) -> list[str]:
         """Returns the sentences below the tables."""
@@ -297,6 +335,20 @@ def score_tables(
     classes = {label: lambda name, k=k: first.by_class[name][k] for k, label in numbered}
     tables.append(ScoreTable(f"Classes: {first.label}", score_cells(known, classes)))
     return [table for table in tables if table.rows]
+
+
+def _maestro_tables(report: ScoreReport) -> list[ScoreTable]:
+    """Tables of MAESTRO real: of the systems, and of the classes of the first one."""
+    scores = {row.label: row.scores.get for row in report.rows}
+    title = "MAESTRO real, seconds of recordings, mean over classes"
+    means = score_cells(MAESTRO_COLUMNS, scores, f"{report.n_recordings} recordings")
+    first = next(row for row in report.rows if row.maestro)
+    classes = {label: each.get for label, each in first.maestro.items()}
+    of_classes = score_cells(MAESTRO_CLASS_COLUMNS, classes)
+    return [
+        ScoreTable(title, means),
+        ScoreTable(f"Classes of MAESTRO real: {first.label}", of_classes),
+    ]
 
 
 def _number(value: float | None) -> float:
@@ -418,13 +470,9 @@ def _sweep_scores(
 def baselines(test: TestSet) -> dict[str, SystemOutput]:
     """Baselines: always silent, always active, ground-truth tags spread over the clip."""
     shape = len(test.names), len(test.classes)
-    given = {
-        "always silent": np.zeros(shape, bool),
-        "always active": np.ones(shape, bool),
-        "true tags, whole clip": test.true_tags,
-    }
+    given = np.zeros(shape, bool), np.ones(shape, bool), test.true_tags
     outputs = {}
-    for label, tags in given.items():
+    for label, tags in zip(BASELINES, given, strict=True):
         clips = zip(tags, test.durations_s, strict=True)
         outputs[label] = SystemOutput(
             events=[spread_tags(row, length_s) for row, length_s in clips],
@@ -476,6 +524,46 @@ def score_report(
     notes += [*dropped, *_remarks(test, rows[0], scoring), *_interval_notes(rows, scoring)]
     classes, notes = tuple(test.classes), list(dict.fromkeys(notes))
     return ScoreReport(tuple(rows), classes, len(test.names), tuple(notes))
+
+
+def with_maestro(
+    report: ScoreReport | None,
+    found: Mapping[str, MaestroScores],
+    classes: Sequence[str],
+    published: Mapping[str, float] | None = None,
+) -> ScoreReport:
+    """Adds the scores of MAESTRO real to those of other clips.
+
+    Args:
+        report: of the other clips; None: they have no strong labels, or there are none.
+        found: scores by row, see `sed_task4.maestro.RecordingScorer`; those of the baseline
+            "always active" among them, the first system first.
+        classes: names of the evaluated classes.
+        published: see `score_report`; used without a report, which has them.
+    """
+    rows = {row.label: row for row in (report.rows if report else _published_row(published))}
+    for label, each in found.items():
+        group = "baseline" if label in BASELINES else "system"
+        row = rows.get(label) or ScoreRow(group, label, {})
+        scores = {**row.scores, **each.named()}
+        rows[label] = replace(row, scores=scores, maestro=each.of_classes(classes))
+    first = next(iter(found.values()))
+    notes = [
+        "MAESTRO real: seconds of recordings, whose windows are joined; those with labels above"
+        " 0.5 are active."
+    ]
+    if first.absent:
+        absent = ", ".join(classes[k] for k in first.absent)
+        notes.append(f"MAESTRO real has no second of {absent}: the means leave them out.")
+    order = ("system", "baseline", "published")
+    ordered = sorted(rows.values(), key=lambda row: order.index(row.group))
+    report = report or ScoreReport((), (), 0)
+    return replace(
+        report,
+        rows=tuple(ordered),
+        notes=(*report.notes, *notes),
+        n_recordings=first.segments.n_recordings,
+    )
 
 
 def _scored_clips(

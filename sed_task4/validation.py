@@ -6,14 +6,19 @@ from typing import Any, get_args
 
 import numpy as np
 
+from common.data.selection import Selection
+from common.errors import DataError
 from common.events.table import EventTable
 from common.metrics.tagging import class_f_scores, tag_scores
 from common.settings.mean_teacher import NetworkName
 from common.training.callbacks import Scorer
 from common.training.evaluation import Prediction
 from common.training.mean_teacher import outputs_of
+from sed_task4.dataset import CERTAIN
 from sed_task4.decoding import DecodingConfig, decode_clip
+from sed_task4.labels import events_of_classes
 from sed_task4.lengths import cut_to_length, frames_within
+from sed_task4.maestro import MAESTRO_COLUMNS, RecordingScorer
 from sed_task4.score import ScoringConfig, detection_scores, named_scores, named_tag_scores
 from sed_task4.threshold_scores import intersection_scores
 
@@ -39,6 +44,37 @@ class ClipResult:
     events: np.ndarray | None
     duration_s: float
     n_inside: int
+
+    def of_classes(self, classes: Sequence[int]) -> "ClipResult":
+        """Returns the result for some classes, by number and rising."""
+        chosen = list(classes)
+        return replace(
+            self,
+            frames=self.frames[:, chosen],
+            clip=self.clip[chosen],
+            tags=self.tags[chosen],
+            events=None if self.events is None else events_of_classes(self.events, chosen),
+        )
+
+
+@dataclass(frozen=True)
+class DataSets:
+    """Data sets that are evaluated apart, each on its own clips and classes: DESED, MAESTRO real.
+
+    Attributes:
+        windows: names of the clips that are windows of recordings.
+        of_clips: numbers of the classes that are evaluated on all other clips.
+        of_windows: numbers of those that are evaluated on recordings.
+    """
+
+    windows: frozenset[str]
+    of_clips: tuple[int, ...]
+    of_windows: tuple[int, ...]
+
+    def other_clips(self, names: Sequence[str]) -> np.ndarray:
+        """Numbers of the clips that are no windows, int."""
+        is_clip = [name not in self.windows for name in names]
+        return np.flatnonzero(is_clip)
 
 
 class ClipScorer:
@@ -172,24 +208,59 @@ def _joint_scores(weak_f: float, scores: Mapping[str, float]) -> dict[str, float
     return {"weak_macro_f": weak_f, **sums}
 
 
+def with_recordings(
+    scores: Mapping[str, float], recordings: Mapping[str, float]
+) -> dict[str, float]:
+    """Adds the scores of recordings to those of clips, and the sums of both.
+
+    Args:
+        scores: of clips, by name.
+        recordings: see `sed_task4.maestro.MAESTRO_COLUMNS`.
+
+    References:
+        The baseline of DCASE 2024 task 4 chooses its model by such a sum.
+    """
+    before = scores.get("weak_and_intersection_f")
+    sums = {
+        f"weak_intersection_and_{name}": before + value
+        for name, value in recordings.items()
+        if before is not None
+    }
+    return {**scores, **recordings, **sums}
+
+
 class ValidationScorer(Scorer):
     """Scores of tags, and of events if the validation clips are strongly labelled.
 
     Args:
-        scorer: decodes and scores clips.
+        scorer: decodes and scores clips; of the classes `data_sets.of_clips`.
         clip_result: brings a prediction to the rate of the features.
+        data_sets: clips and classes that are evaluated apart.
+        recordings: scores windows of recordings.
     """
 
-    def __init__(self, scorer: ClipScorer, clip_result: Callable[[Prediction], ClipResult]):
+    def __init__(
+        self,
+        scorer: ClipScorer,
+        clip_result: Callable[[Prediction], ClipResult],
+        data_sets: DataSets,
+        recordings: RecordingScorer,
+    ):
         self.scorer, self.clip_result = scorer, clip_result
+        self.data_sets, self.recordings = data_sets, recordings
 
     def update(self, prediction: Prediction) -> None:
-        """Takes in one clip; of its frames only the events are kept."""
-        take_in(self.scorer, self.clip_result(prediction))
+        """Takes in one clip; of its frames only the events, or the means of seconds, are kept."""
+        clip = self.clip_result(prediction)
+        if clip.name in self.data_sets.windows:
+            take_in_window(self.recordings, clip)
+        else:
+            take_in(self.scorer, clip.of_classes(self.data_sets.of_clips))
 
     def result(self) -> dict[str, float]:
-        """Returns the scores that the labels allow."""
-        return self.scorer.result()
+        """Returns the scores that the labels allow; of recordings, of the seconds with a window."""
+        scores, found = self.scorer.result(), self.recordings.result(only_covered=True)
+        return scores if found is None else with_recordings(scores, found.named())
 
 
 class TeacherScorer(Scorer):
@@ -231,17 +302,18 @@ def score_names(
 
     Args:
         new_scorer: makes the scorer of the task.
-        kinds: of the labels in the validation set: weak, strong, soft.
+        kinds: of the labels in the validation set: weak, strong, soft (windows of recordings).
         use: network of a mean teacher that is used; None: there is no teacher.
     """
     scorer = new_scorer()
     some_tags = np.arange(scorer.n_classes) == 0
     silent = np.zeros((1, scorer.n_classes)), np.zeros(scorer.n_classes)
-    if {"strong", "soft"} & {*kinds}:
+    if "strong" in kinds:
         scorer.update("strong", *silent, events=np.array([[0.0, 0.0, scorer.hop_s]]))
     if "weak" in kinds:
         scorer.update("weak", *silent, tags=some_tags)
-    names = list(scorer.result())
+    recordings = dict.fromkeys(MAESTRO_COLUMNS, 0.0) if "soft" in kinds else {}
+    names = list(with_recordings(scorer.result(), recordings))
     networks: Sequence[NetworkName] = () if use is None else get_args(NetworkName)
     return names if use is None else [_name_of(n, each, use) for each in networks for n in names]
 
@@ -249,3 +321,29 @@ def score_names(
 def take_in(scorer: ClipScorer, clip: ClipResult) -> None:
     """Adds one clip to a scorer."""
     scorer.update(clip.name, clip.frames, clip.clip, clip.events, clip.tags, clip.duration_s)
+
+
+def take_in_window(recordings: RecordingScorer, clip: ClipResult) -> None:
+    """Adds one window to the scorer of its recording, if it has labels of evaluated classes."""
+    if clip.events is not None and recordings.classes:
+        recordings.update(clip.name, clip.frames[: clip.n_inside], clip.clip, clip.events)
+
+
+def check_recordings(validation: Selection, data_sets: DataSets, monitor: str) -> None:
+    """Raises DataError unless an evaluated class occurs in the windows that validate.
+
+    Args:
+        validation: the clips that validate.
+        data_sets: clips and classes that are evaluated apart.
+        monitor: score that needs it, for the error.
+    """
+    store, windows = validation.store, data_sets.windows.intersection(validation.recording_names)
+    stored = store.arrays(validation.groups or store.groups, ["events"])
+    active = (np.isin(stored[name]["events"][:, 0], data_sets.of_windows) for name in windows)
+    if not any(each.any() for each in active):
+        raise DataError(
+            f"`training.monitor: {monitor}` scores recordings of MAESTRO real. Expected: labels"
+            f" above {CERTAIN} of evaluated classes in the windows that validate. Received:"
+            f" {len(windows)} window(s), without any. Hold out more of them"
+            " (`validation_fraction` of their part), or set another `training.monitor`."
+        )

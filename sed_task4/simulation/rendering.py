@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise, product
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from sed_task4.layouts import Layout, subset_place
 from sed_task4.simulation import plans as planning
 from sed_task4.simulation.plans import ClipPlan, PlannedEvent
 from sed_task4.simulation.settings import SceneSettings
-from sed_task4.simulation.windows import Window, is_windowed, length_s, windows_of
+from sed_task4.simulation.windows import SUFFIX, is_windowed, length_s, windows_of
 
 logger = logging.getLogger(__name__)
 
@@ -271,15 +272,24 @@ def write_clip(plan: ClipPlan, context: RenderContext) -> float:
     rate_hz = context.settings.sample_rate_hz
     x = render_clip(plan, context)
     samples = np.rint(x * np.float32(32768)).astype(np.int16)  # full scale is 32768
-    for window in files_of(plan, context.settings.clip_s):
-        part = samples[round(window.start_s * rate_hz) : round(window.end_s * rate_hz)]
-        path = audio_path(context.root, context.layout, plan.subset, window.name)
+    for file in files_of(plan, context.settings.clip_s):
+        part = samples[round(file.begin_s * rate_hz) : round(file.end_s * rate_hz)]
+        path = audio_path(context.root, context.layout, plan.subset, file.name)
         write_wav(path, part, rate_hz)
     return len(samples) / rate_hz
 
 
-def files_of(plan: ClipPlan, clip_s: float) -> list[Window]:
+class SoundFile(NamedTuple):
+    """File of a clip or window: its name, and the seconds of what is rendered that it holds."""
+
+    name: str
+    begin_s: float
+    end_s: float
+
+
+def files_of(plan: ClipPlan, clip_s: float) -> list[SoundFile]:
     """Files of a clip, which is one, or of a recording of windows."""
-    if is_windowed(plan.subset):
-        return windows_of(plan.subset, plan.name, clip_s)
-    return [Window(plan.name, 0.0, clip_s)]
+    if not is_windowed(plan.subset):
+        return [SoundFile(plan.name, 0.0, clip_s)]
+    windows = windows_of(plan.subset, plan.name, clip_s)
+    return [SoundFile(each.name + SUFFIX, each.begin_s, each.end_s) for each in windows]

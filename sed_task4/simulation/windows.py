@@ -6,9 +6,10 @@ share of a second in which a class sounds, times its clarity, as if annotators h
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
+from sed_task4 import recording_windows
 from sed_task4.dataset import SOFT_COLUMNS
+from sed_task4.recording_windows import Window
 from sed_task4.simulation import plans as planning
 from sed_task4.simulation.plans import SUBSETS, ClipPlan, PlannedEvent, Slot
 from sed_task4.simulation.settings import SceneSettings
@@ -17,15 +18,7 @@ SCENES = ("cafe_restaurant", "city_center", "grocery_store", "metro_station", "r
 LONGER_S = 5.0  # recordings than windows
 _SEGMENT_S = 1.0  # of the labels
 _CLARITY = (0.3, 1.0)
-_TICKS_PER_S = 100  # of the times in names
-
-
-class Window(NamedTuple):
-    """Part of a recording: file name, beginning and end in seconds."""
-
-    name: str
-    start_s: float
-    end_s: float
+SUFFIX = ".wav"
 
 
 def is_windowed(subset: str) -> bool:
@@ -38,18 +31,10 @@ def length_s(subset: str, clip_s: float) -> float:
     return clip_s + (LONGER_S if is_windowed(subset) else 0.0)
 
 
-def windows_of(subset: str, name: str, clip_s: float) -> list[Window]:
-    """Windows of a recording, the last one shorter if the hop does not fit, as published."""
+def windows_of(subset: str, recording: str, clip_s: float) -> list[Window]:
+    """Windows of a simulated recording."""
     hop_s, end_s = SUBSETS[subset].hop_s or clip_s, length_s(subset, clip_s)
-    starts_s = [number * hop_s for number in range(int((end_s - clip_s) / hop_s) + 1)]
-    if starts_s[-1] + clip_s < end_s:
-        starts_s.append(len(starts_s) * hop_s)
-    spans = [(start_s, min(start_s + clip_s, end_s)) for start_s in starts_s]
-    return [Window(_window_name(name, *span), *span) for span in spans]
-
-
-def _window_name(name: str, *times_s: float) -> str:
-    return "-".join([name, *(f"{round(each * _TICKS_PER_S):06d}" for each in times_s)]) + ".wav"
+    return recording_windows.windows_of(recording, end_s, clip_s, hop_s)
 
 
 def name_recordings(subset: str, n_windows: int, clip_s: float) -> list[Slot]:
@@ -107,8 +92,9 @@ def _overlap_s(event: PlannedEvent, start_s: float) -> float:
 def _rows_of(window: Window, confidences: Mapping[tuple[float, str], float]) -> list[str]:
     rows = []
     for (start_s, name), confidence in confidences.items():
-        onset_s = max(0.0, start_s - window.start_s)
-        offset_s = min(start_s + _SEGMENT_S, window.end_s) - window.start_s
+        onset_s = max(0.0, start_s - window.begin_s)
+        offset_s = min(start_s + _SEGMENT_S, window.end_s) - window.begin_s
         if onset_s < offset_s:
-            rows.append(f"{window.name}\t{onset_s!r}\t{offset_s!r}\t{name}\t{confidence!r}")
+            row = window.name + SUFFIX, repr(onset_s), repr(offset_s), name, repr(confidence)
+            rows.append("\t".join(row))
     return rows

@@ -230,18 +230,22 @@ def mt2019_weak_f(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 def maestro_mpauc(inputs: Arrays, settings: dict) -> dict[str, object]:
     from common.events.table import EVENT_COLUMNS, events_frame
+    from sed_task4.dataset import parse_soft
+    from sed_task4.layouts import SubsetPlace
     from sed_task4.maestro import (
+        certain_labels,
         maestro_scores,
         merged_truth,
         overlap_add,
-        parse_soft_labels,
         segment_edges,
     )
 
     classes, evaluated = inputs["labels"].tolist(), inputs["labels_eval"].tolist()
     files = inputs["files"].tolist()
     lengths_s = dict(zip(files, inputs["durations"].tolist(), strict=True))
-    labels = parse_soft_labels(str(inputs["tsv"]), evaluated)
+    place = SubsetPlace("tsv", "audio", "soft", classes=tuple(classes))
+    events, names = parse_soft(str(inputs["tsv"]), evaluated, place, np.inf, "tsv")
+    labels = certain_labels(events, names, evaluated)
     truth = merged_truth(labels, files, len(evaluated))
     windows = dict(zip(inputs["clip_ids"].tolist(), inputs["scores"], strict=True))
     seconds = overlap_add(windows, inputs["frame_edges"], lengths_s, only=labels.windows)

@@ -11,6 +11,7 @@ from common.settings.tasks import load_task
 from sed_task4.experiment import Experiment, read_thresholds
 from sed_task4.training_sets import read_split
 
+PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 NAMES = ["a.wav", "b.wav", "c.wav"]
 
 
@@ -51,7 +52,19 @@ def test_thresholds_of_other_classes_are_refused(tmp_path, content):
 
 @pytest.mark.parametrize("key", ["teacher", "batch_augmentation.mixup"])
 def test_systems_that_learn_from_labels_only_refuse_a_teacher(key):
-    params = Path(__file__).resolve().parents[2] / "params.yaml"
-    task = load_task(params, "crnn-demo", [f"training.{key}={{}}"])
+    task = load_task(PARAMS, "crnn-demo", [f"training.{key}={{}}"])
     with pytest.raises(ConfigError, match=r"is of the system mean_teacher"):
         Experiment.prepare(task)
+
+
+@pytest.mark.parametrize(
+    ("task_id", "setting", "message"),
+    [
+        ("desed-2021", "training.monitor=weak_intersection_and_maestro_auc", "needs windows of"),
+        ("desed-2024", "dataset.classes=[Dog, shopping cart]", "needs evaluated classes of"),
+        ("desed-2024", "decoding.search_thresholds=true", "has classes of its own"),
+    ],
+)
+def test_data_sets_with_classes_of_their_own_are_checked_before_any_work(task_id, setting, message):
+    with pytest.raises(ConfigError, match=message):
+        load_task(PARAMS, task_id, [setting])

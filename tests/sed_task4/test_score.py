@@ -15,7 +15,9 @@ from common.metrics.sed_eval_scores import event_based_by_sed_eval, segment_base
 from common.metrics.tagging import tag_scores
 from sed_task4 import score
 from sed_task4.decoding import DecodingConfig, decode_clip
+from sed_task4.maestro import maestro_scores
 from sed_task4.score import (
+    ScoreReport,
     ScoringConfig,
     SystemOutput,
     TestSet,
@@ -23,6 +25,7 @@ from sed_task4.score import (
     score_files,
     score_report,
     tags_of,
+    with_maestro,
 )
 from sed_task4.submission import write_submission
 from sed_task4.validation import ClipScorer
@@ -270,3 +273,57 @@ def test_weak_clips_give_only_tag_scores():
     numbers, targets = scorer.tag_targets
     assert list(numbers) == [2, 3] and targets.tolist() == [[True, False], [False, True]]
     assert scorer.tag_probabilities.shape == (4, 2)
+
+
+def maestro_of(*scores):
+    """Scores of one recording of four seconds: two classes, of which only the first occurs."""
+    truth = EventTable.from_recordings([np.array([[0, 0.0, 2.0]])], 2)
+    return maestro_scores(truth, [np.stack([scores, scores], axis=1)], [4.0])
+
+
+MAESTRO = {
+    "a system": maestro_of(0.9, 0.8, 0.2, 0.1),
+    "always active": maestro_of(1.0, 1.0, 1.0, 1.0),
+}
+
+
+def test_recordings_of_maestro_stand_beside_the_clips(report, tmp_path):
+    classes, published = ("car", "footsteps"), {"maestro_pauc": 0.73}
+    joined = with_maestro(report, MAESTRO, classes)
+    assert [row.label for row in joined.rows] == [row.label for row in report.rows]
+    assert (
+        joined.score("maestro_auc") == 1.0 and joined.score("maestro_auc", "always active") == 0.5
+    )
+    assert joined.score("map") == report.score("map")
+    titles = [table.title for table in joined.tables()]
+    assert titles[-2:] == [
+        "MAESTRO real, seconds of recordings, mean over classes",
+        "Classes of MAESTRO real: a system",
+    ]
+    assert titles[:-2] == [table.title for table in report.tables()]
+    assert "no second of footsteps" in joined.to_text()
+    write_json(tmp_path / "scores.json", joined.to_dict())
+    again = ScoreReport.from_dict(json.loads((tmp_path / "scores.json").read_text()))
+    assert again.to_text() == joined.to_text()
+    alone = with_maestro(None, MAESTRO, classes, published)
+    assert [(row.group, row.label) for row in alone.rows] == [
+        ("system", "a system"),
+        ("baseline", "always active"),
+        ("published", "published"),
+    ]
+    assert [len(table.rows) for table in alone.tables()] == [4, 3]
+    assert ScoreReport.from_dict(alone.to_dict()).to_text() == alone.to_text()
+
+
+def test_parts_of_a_set_keep_their_clips_and_classes():
+    events = [np.array([[0, 0.0, 1.0], [2, 1.0, 2.0]]), np.array([[1, 0.0, 3.0]])]
+    test = TestSet(["a", "b"], events, ("Cat", "Dog", "Blender")).of_classes([1, 2])
+    assert test.classes == ["Dog", "Blender"]
+    assert [each.tolist() for each in test.events] == [[[1, 1, 2]], [[0, 0, 3]]]
+    limits = np.array([0.1, 0.2, 0.3])
+    frames = [np.arange(6.0).reshape(2, 3)] * 2
+    output = SystemOutput(events, np.eye(3)[:2], frames, 0.02, limits).of_classes([1, 2])
+    assert output.tags.tolist() == [[0, 0], [1, 0]] and output.tag_thresholds.tolist() == [0.2, 0.3]
+    assert output.frames[0].tolist() == [[1, 2], [4, 5]] and output.events[1].tolist() == [
+        [0, 0, 3]
+    ]

@@ -23,7 +23,7 @@ def names(*kinds: str, use=None, **scoring) -> list[str]:
     [
         (["weak"], {"map", "auc", *WEAK}, STRONG),
         (["strong"], {"map", "auc", *STRONG}, WEAK),
-        (["soft"], STRONG, WEAK),
+        (["soft"], {"maestro_pauc"}, {"map", *STRONG, *WEAK}),
         (["strong", "weak"], {"weak_and_event_f", *STRONG, *WEAK}, {"intersection_macro_f"}),
         (["unlabelled"], set(), {"map"}),
     ],
@@ -36,6 +36,8 @@ def test_labels_decide_on_the_scores(kinds, expected, missing):
 def test_the_intersection_f_is_named_where_it_is_scored():
     found = names("strong", "weak", intersection_f=True)
     assert {"intersection_macro_f", "weak_and_intersection_f"} <= set(found)
+    sums = {"weak_intersection_and_maestro_best_f", "weak_intersection_and_maestro_pauc"}
+    assert sums <= set(names("strong", "weak", "soft", intersection_f=True))
 
 
 @pytest.mark.parametrize(("use", "other"), [("student", "teacher"), ("teacher", "student")])
