@@ -353,7 +353,8 @@ def _read_text(path: Path) -> str:
 def resolve(tasks: Mapping[str, dict], task_id: str, seen: tuple[str, ...] = ()) -> dict:
     """Merges a task with the one it `inherits`: sections key by key; lists are replaced.
 
-    Sizes of another system's network are not inherited.
+    Sizes of another system's network are not inherited, nor are published scores beside a task's
+    own ones, which are of another system.
 
     Args:
         tasks: unresolved settings by id, from `read_tasks`.
@@ -378,6 +379,8 @@ def resolve(tasks: Mapping[str, dict], task_id: str, seen: tuple[str, ...] = ())
     base = resolve(tasks, str(parent), (*seen, task_id))
     if own.get("system", base.get("system")) != base.get("system"):
         base.pop("network", None)
+    if "published" in own:
+        base.pop("published", None)
     return merge(base, own)
 
 

@@ -76,6 +76,17 @@ def test_sizes_of_another_systems_network_are_not_inherited():
     assert resolve(tasks, "2")["network"] == {"x": 1, "y": 2}
 
 
+def test_published_scores_are_those_of_one_task_alone():
+    tasks = {
+        "1": {"published": {"f": 0.2, "er": 0.5}},
+        "2": {"inherits": "1", "published": {"f": 0.3}},
+        "3": {"inherits": "2", "b": 3},
+        "4": {"inherits": "3", "published": None},
+    }
+    assert resolve(tasks, "2")["published"] == resolve(tasks, "3")["published"] == {"f": 0.3}
+    assert resolve(tasks, "4")["published"] is None
+
+
 @pytest.mark.parametrize(
     ("alias", "task_id"), [("1", "seldnet-foa"), ("4", "seldnet-foa"), ("999", "seldnet-quick")]
 )
