@@ -13,10 +13,10 @@ from benchmarks.baselines.location_scores import Pair, by_blocks, by_frames, par
 from benchmarks.cores import core_s
 from benchmarks.measure import Figure, Goal, Timing, in_turns, run_alone
 from benchmarks.scoring import of_several
-from seld.csv_formats import format_rows, parse_rows
 from seld.metrics.jackknife import jackknife, score_intervals
 from seld.metrics.location_aware import LocationScorer
-from seld.rows import AZIMUTH, CLASS, DISTANCE, ELEVATION, FRAME, make_rows
+from seld.recordings.csv_formats import format_rows, parse_rows
+from seld.recordings.rows import AZIMUTH, CLASS, DISTANCE, ELEVATION, FRAME, make_rows
 
 TITLE = (
     "Location-aware scores: 60-second recordings with two sources at a time, in 600 frames each, on"

@@ -19,7 +19,7 @@ from benchmarks.training_steps import PYTORCH, goals
 from benchmarks.workers import our_worker, torch_python, torch_worker
 from common.runtime.memory import keep_freed_memory
 from seld.decoding import UNIFY_DEG, Vectors, decode_multi_accdoa
-from seld.rows import CLASS, FRAME
+from seld.recordings.rows import CLASS, FRAME
 from seld.targets import TargetForm
 
 TITLE = (

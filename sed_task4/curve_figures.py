@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from common.display.plotting import class_colours, new_figure, tidy
-from sed_task4.score_curves import FCurve, SystemCurves
-from sed_task4.threshold_scores import scenario_title
+from sed_task4.scores.score_curves import FCurve, SystemCurves
+from sed_task4.scores.threshold_scores import scenario_title
 
 _KINDS = {"event": "event-based F", "intersection": "intersection-based F"}
 _COLUMNS = 3  # of scenarios

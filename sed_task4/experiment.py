@@ -33,10 +33,16 @@ from common.training.mean_teacher import chosen_network, other_networks
 from common.training.run_directory import read_form
 from common.training.stage_data import ModelInput, stage_data
 from common.training.system import Stage
-from sed_task4 import clip_groups, figures
-from sed_task4.clip_groups import GROUP, ClipSources
+from sed_task4 import figures
+from sed_task4.clips import clip_groups
+from sed_task4.clips.clip_groups import GROUP, ClipSources
+from sed_task4.clips.dataset import check_disjoint
+from sed_task4.clips.layouts import LAYOUTS, evaluated_classes, has_windows
+from sed_task4.clips.lengths import cut_to_length, frames_within, lengths_of_store, log_cut
+from sed_task4.clips.pseudo_labels import write_pseudo_labels
+from sed_task4.clips.recording_windows import Window
+from sed_task4.clips.training_sets import training_sets, unlabelled_clips
 from sed_task4.config import Task4Training, TaskConfig
-from sed_task4.dataset import check_disjoint
 from sed_task4.decoding import (
     DecodingConfig,
     best_thresholds,
@@ -45,9 +51,6 @@ from sed_task4.decoding import (
     spread_tags,
     sweep_remark,
 )
-from sed_task4.layouts import LAYOUTS, evaluated_classes, has_windows
-from sed_task4.lengths import cut_to_length, frames_within, lengths_of_store, log_cut
-from sed_task4.maestro import MaestroScores, RecordingScorer, constant_scores
 from sed_task4.median_search import (
     ScoredClip,
     check_searchable,
@@ -55,13 +58,11 @@ from sed_task4.median_search import (
     search_medians,
     with_medians,
 )
-from sed_task4.pseudo_labels import write_pseudo_labels
-from sed_task4.recording_windows import Window
 from sed_task4.score import ALWAYS_ACTIVE, SystemOutput, TestSet, score_report, with_maestro
-from sed_task4.score_curves import CURVES, write_curves
-from sed_task4.score_files import SCORES, ClipScores, clip_edges, write_score_files
-from sed_task4.submission import write_run_files
-from sed_task4.training_sets import training_sets, unlabelled_clips
+from sed_task4.scores.maestro import MaestroScores, RecordingScorer, constant_scores
+from sed_task4.scores.score_curves import CURVES, write_curves
+from sed_task4.scores.score_files import SCORES, ClipScores, clip_edges, write_score_files
+from sed_task4.scores.submission import write_run_files
 from sed_task4.validation import (
     ClipResult,
     ClipScorer,
@@ -257,8 +258,8 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
 
         Args:
             prediction: the clip, padded or not.
-            lengths_s: lengths of clips in seconds by name, see `sed_task4.lengths`; other lengths
-                are those of the labels.
+            lengths_s: lengths of clips in seconds by name, see `sed_task4.clips.lengths`; other
+                lengths are those of the labels.
         """
         outputs, n_frames = prediction.outputs, prediction.frames
         probabilities = self.system.probabilities

@@ -11,8 +11,8 @@ from common.errors import CheckpointError, DataError
 from common.events.table import EventTable
 from common.metrics.event_based import COLLAR_S, OFFSET_SHARE, count_events
 from common.training.run_directory import read_form
+from sed_task4.clips.lengths import cut_to_length
 from sed_task4.decoding import DecodingConfig, decode_clip
-from sed_task4.lengths import cut_to_length
 
 logger = logging.getLogger(__name__)
 

@@ -13,13 +13,13 @@ from common.inference.frame_stream import Framing
 from common.inference.predictor import Event, Predictor, StreamOutput
 from common.inference.windows import Window, Windows
 from common.training.ensemble import Ensemble, Outputs, load_models, scored_stages
+from sed_task4.clips.lengths import frames_within
 from sed_task4.config import TaskConfig
 from sed_task4.decoding import DecodingConfig, FoundEvent, OnlineDecoder, gated_frames
 from sed_task4.experiment import MEDIANS, THRESHOLDS, Experiment, read_thresholds
 from sed_task4.extraction import clip_inputs
 from sed_task4.features import ZERO_DB, FeatureConfig
 from sed_task4.figures import logmel_spectrogram, prediction_figure
-from sed_task4.lengths import frames_within
 from sed_task4.median_search import with_medians
 
 Probabilities = Callable[[Outputs, int], tuple[np.ndarray, np.ndarray]]

@@ -26,11 +26,11 @@ from common.metrics.score_table import ScoreTable, ScoreTables, published_scores
 from common.metrics.sed_eval_scores import event_based_by_sed_eval, segment_based_by_sed_eval
 from common.metrics.segment_based import segment_based_scores
 from common.metrics.tagging import TagScores, class_f_scores, tag_scores
+from sed_task4.clips.labels import events_of_classes
 from sed_task4.decoding import spread_tags
-from sed_task4.labels import events_of_classes
-from sed_task4.maestro import MAESTRO_CLASS_COLUMNS, MAESTRO_COLUMNS, MaestroScores
-from sed_task4.score_files import ClipScores, clip_tags, events_above
-from sed_task4.threshold_scores import (
+from sed_task4.scores.maestro import MAESTRO_CLASS_COLUMNS, MAESTRO_COLUMNS, MaestroScores
+from sed_task4.scores.score_files import ClipScores, clip_tags, events_above
+from sed_task4.scores.threshold_scores import (
     COLUMNS,
     Part,
     SweptCurves,
@@ -536,7 +536,7 @@ def with_maestro(
 
     Args:
         report: of the other clips; None: they have no strong labels, or there are none.
-        found: scores by row, see `sed_task4.maestro.RecordingScorer`; those of the baseline
+        found: scores by row, see `sed_task4.scores.maestro.RecordingScorer`; those of the baseline
             "always active" among them, the first system first.
         classes: names of the evaluated classes.
         published: see `score_report`; used without a report, which has them.
@@ -774,27 +774,27 @@ def score_files(
     strict: bool = True,
     audio: Path | None = None,
 ) -> ScoreReport:
-    """Scores an event file, or a folder of scores, prepared by `sed_task4.scored_files`.
+    """Scores an event file, or a folder of scores, prepared by `sed_task4.scores.scored_files`.
 
     Args:
-        estimated: see `sed_task4.submission`; or a folder that predict.py wrote; or one of score
-            files, see `sed_task4.score_files`.
+        estimated: see `sed_task4.scores.submission`; or a folder that predict.py wrote; or one of
+            score files, see `sed_task4.scores.score_files`.
         reference: as well; its file names are the test set. A row with only a name is a clip
             without events.
         scoring: how; None: the defaults.
         classes: class names; None: the ten of the challenge.
         clip_s: length of the clips.
         ignore_unknown: leave out estimates of files that are not in the reference, as published.
-        strict: see `sed_task4.dataset.parse_events`.
+        strict: see `sed_task4.clips.dataset.parse_events`.
         audio: folder of the clips, whose lengths are read, or a table of their lengths; None: those
             that a run wrote next to its events, or `clip_s`.
 
     Raises:
         DataError: a file cannot be read, or estimates are of files that are not in the reference.
     """
-    from sed_task4.dataset import DatasetConfig
-    from sed_task4.score_files import is_score_folder
-    from sed_task4.scored_files import read_pair, read_score_pair
+    from sed_task4.clips.dataset import DatasetConfig
+    from sed_task4.scores.score_files import is_score_folder
+    from sed_task4.scores.scored_files import read_pair, read_score_pair
 
     classes = tuple(classes or DatasetConfig().classes)
     estimated, reference = Path(estimated), Path(reference)
@@ -835,8 +835,8 @@ def _within_lengths(
         audio: folder of the clips, or a table of their lengths; None: unknown.
         estimated: the event file, next to which a run writes lengths.
     """
-    from sed_task4.lengths import cut_to_length, lengths_of_files, log_cut, read_lengths
-    from sed_task4.submission import CLIPS
+    from sed_task4.clips.lengths import cut_to_length, lengths_of_files, log_cut, read_lengths
+    from sed_task4.scores.submission import CLIPS
 
     lengths = {}
     if audio is not None and audio.is_file():

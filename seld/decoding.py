@@ -11,8 +11,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy.special import expit
 
-from seld.geometry import angles_of_vectors, cartesian_distance
-from seld.rows import make_rows, spans
+from seld.recordings.geometry import angles_of_vectors, cartesian_distance
+from seld.recordings.rows import make_rows, spans
 
 THRESHOLD = 0.5  # published for activities, and for the lengths of ACCDOA vectors
 UNIFY_DEG = 15.0  # published: tracks of one class closer than this are one source
@@ -205,7 +205,7 @@ def aligned_tracks(tracks: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def to_rows(vectors: Vectors, onscreen_from: float = 0.5) -> np.ndarray:
-    """Rows (n, 7), see `seld.rows`, of sources in label frames; the source number is unknown.
+    """Rows (n, 7) of sources in label frames, see `seld.recordings.rows`; their number is unknown.
 
     Args:
         vectors: the sources.

@@ -11,7 +11,7 @@ from typing import Any
 from common.datasets.download import Package, Source, library
 from common.io.unpacking import unpack_zip
 from seld.config import TaskConfig
-from seld.layouts import Layout
+from seld.recordings.layouts import Layout
 
 _SOUNDATA = ("soundata", ">=1.0.1,<2")
 _MODULES = {

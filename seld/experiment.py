@@ -32,7 +32,6 @@ from common.training.stage_data import ModelInput, stage_data
 from common.training.system import Stage, parts
 from seld.augmentation import foa_transforms, foa_transforms_of_axes, microphone_transforms
 from seld.config import SWAPS, FoldConfig, SeldTraining, TaskConfig
-from seld.dataset import Events
 from seld.extraction import place_of, stored_members
 from seld.figures import (
     channel_titles,
@@ -41,10 +40,11 @@ from seld.figures import (
     quantities_of,
     recording_figure,
 )
-from seld.labels import rows_of_events, rows_on_circle
-from seld.lengths import frames_of_recordings
 from seld.metrics.dcase2019 import needs_grid
-from seld.preconditions import (
+from seld.recordings.dataset import Events
+from seld.recordings.labels import rows_of_events, rows_on_circle
+from seld.recordings.lengths import frames_of_recordings
+from seld.recordings.preconditions import (
     batch_problem,
     described,
     off_grid_events,
@@ -53,8 +53,8 @@ from seld.preconditions import (
     split_problems,
 )
 from seld.score import ScoredRecording
-from seld.scoring import Scoring, scoring_of
-from seld.submission import SUBMISSIONS, SubmissionFiles, submission_files
+from seld.scores.scoring import Scoring, scoring_of
+from seld.scores.submission import SUBMISSIONS, SubmissionFiles, submission_files
 from seld.validation import ValidationScorer, detects_only, score_names
 
 logger = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
     def decode(
         self, prediction: Prediction, stage: Stage, n_frames: int | None = None
     ) -> np.ndarray:
-        """Turns outputs into rows (n, 4) or (n, 7), see `seld.rows`.
+        """Turns outputs into rows (n, 4) or (n, 7), see `seld.recordings.rows`.
 
         Without a detection stage, a stage of directions only gets detections from the ground truth.
 
@@ -340,8 +340,8 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
 def stored_problems(task: TaskConfig, stores: Sequence[FeatureStore]) -> list[str]:
     """Problems of training or scoring of any fold, found before the first epoch.
 
-    They are those of `seld.preconditions`, checked on the stored features, which may be older
-    than the dataset.
+    They are those of `seld.recordings.preconditions`, checked on the stored features, which may be
+    older than the dataset.
     """
     frames, labelled = dict[int, list[int]](), set[int]()
     off_grid: list[tuple[str, int]] = []

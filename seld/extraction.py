@@ -16,13 +16,13 @@ from common.datasets import groups as source_groups
 from common.errors import DataError
 from common.features.settings import feature_shape, frontend_of
 from common.simulation.dataset_folder import check_finished
-from seld import lengths
 from seld.config import TaskConfig
-from seld.dataset import DatasetConfig, Events, find_recordings, parse_name, read_labels
 from seld.features import FeatureConfig, compute_features, prepare_audio
-from seld.labels import Rule, regression_labels
-from seld.preconditions import check_sets, check_settings
-from seld.recording_list import LIST_NAME, Attributes, Recording, group_members
+from seld.recordings import lengths
+from seld.recordings.dataset import DatasetConfig, Events, find_recordings, parse_name, read_labels
+from seld.recordings.labels import Rule, regression_labels
+from seld.recordings.preconditions import check_sets, check_settings
+from seld.recordings.recording_list import LIST_NAME, Attributes, Recording, group_members
 
 
 class SilentRecordingError(DataError):
@@ -144,7 +144,8 @@ def run(
     Raises:
         ConfigError: settings that contradict each other.
         DataError: recordings, metadata or shards cannot be used, see
-            `common.data.extraction.extract`, or do not suit the task, see `seld.preconditions`.
+            `common.data.extraction.extract`, or do not suit the task, see
+            `seld.recordings.preconditions`.
     """
     check_settings(task.dataset, task.features)
     check_finished(Path(task.dataset_dir))
@@ -215,7 +216,7 @@ def rule_of(dataset: DatasetConfig, features: FeatureConfig) -> Rule:
 
 
 def event_columns(dataset: DatasetConfig) -> int:
-    """Columns of the stored events, see `seld.dataset.Events`: those of 2019 have no source."""
+    """Columns of stored events, see `seld.recordings.dataset.Events`; in 2019 without a source."""
     return len(fields(Events)) if dataset.is_framewise else 6
 
 

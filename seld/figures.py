@@ -27,15 +27,15 @@ from common.features.spectral import decibels, stft
 from common.io.terminal import typed_text
 from common.settings.stft import Stft
 from common.settings.tasks import load_task
-from seld.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_labels
 from seld.features import FeatureConfig
-from seld.geometry import FULL_CIRCLE_DEG, AngleGrid
-from seld.labels import event_frames, rows_of_events
-from seld.lengths import seconds_of, sounds_of
-from seld.recording_list import has_list, read_list
-from seld.rows import AZIMUTH, CLASS, DISTANCE, ELEVATION, FRAME, SOURCE
-from seld.submission import SubmissionFiles, read_submission, submission_files
-from seld.tracking import with_voices
+from seld.recordings.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_labels
+from seld.recordings.geometry import FULL_CIRCLE_DEG, AngleGrid
+from seld.recordings.labels import event_frames, rows_of_events
+from seld.recordings.lengths import seconds_of, sounds_of
+from seld.recordings.recording_list import has_list, read_list
+from seld.recordings.rows import AZIMUTH, CLASS, DISTANCE, ELEVATION, FRAME, SOURCE
+from seld.recordings.tracking import with_voices
+from seld.scores.submission import SubmissionFiles, read_submission, submission_files
 
 logger = logging.getLogger(__name__)
 Quantity = Literal["azimuth", "elevation", "distance"]
@@ -141,7 +141,7 @@ def recording_figure(
 
     Args:
         spectrogram: of one channel.
-        reference: rows (n, 4) or (n, 7), see `seld.rows`; None: unlabelled.
+        reference: rows (n, 4) or (n, 7), see `seld.recordings.rows`; None: unlabelled.
         estimate: rows (m, 4) or (m, 7).
         classes: names of the K classes.
         hop_s: hop length of the rows in seconds.
@@ -239,7 +239,8 @@ def draw_activity(
 ) -> None:
     """Draws one bar per event, classes from top to bottom, sources of one below each other.
 
-    The source of a row (n, 7) is its number in the class, see `seld.tracking.with_voices`.
+    The source of a row (n, 7) is its number in the class, see
+    `seld.recordings.tracking.with_voices`.
     """
     colours, voice = class_colours(len(classes)), rows[:, SOURCE].astype(np.int64)
     n_voices = np.zeros(len(classes), np.int64)

@@ -27,11 +27,20 @@ from seld.decoding import activity_of, aligned_tracks
 from seld.experiment import Experiment
 from seld.features import LiveFeatures, check_live, compute_features
 from seld.figures import Quantity, recording_figure
-from seld.frames import frames_in_recording
-from seld.geometry import AngleGrid, cartesian_to_spherical, vectors_of_angles
-from seld.rows import AZIMUTH, CLASS, COLUMNS, DISTANCE, ELEVATION, FRAME, SOURCE, wide_rows
+from seld.recordings.frames import frames_in_recording
+from seld.recordings.geometry import AngleGrid, cartesian_to_spherical, vectors_of_angles
+from seld.recordings.rows import (
+    AZIMUTH,
+    CLASS,
+    COLUMNS,
+    DISTANCE,
+    ELEVATION,
+    FRAME,
+    SOURCE,
+    wide_rows,
+)
+from seld.recordings.tracking import SourceTracker
 from seld.targets import SeldTargets
-from seld.tracking import SourceTracker
 from seld.validation import detects_only
 
 logger = logging.getLogger(__name__)

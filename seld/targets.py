@@ -24,10 +24,20 @@ from typing import Literal
 import numpy as np
 
 from seld.config import TaskConfig
-from seld.dataset import Events
-from seld.geometry import vectors_of_angles
-from seld.labels import Rule, rows_of_events
-from seld.rows import AZIMUTH, CLASS, DISTANCE, ELEVATION, FRAME, ONSCREEN, SOURCE, ranks, spans
+from seld.recordings.dataset import Events
+from seld.recordings.geometry import vectors_of_angles
+from seld.recordings.labels import Rule, rows_of_events
+from seld.recordings.rows import (
+    AZIMUTH,
+    CLASS,
+    DISTANCE,
+    ELEVATION,
+    FRAME,
+    ONSCREEN,
+    SOURCE,
+    ranks,
+    spans,
+)
 
 Form = Literal["classwise", "multi", "tracks"]
 Axis = Literal["x", "y", "z", "distance", "onscreen"]
@@ -97,7 +107,7 @@ class TargetForm:
         """Deals the rows of a recording to slots.
 
         Args:
-            rows: (n, 7), see `seld.rows`, in the order of the annotation.
+            rows: (n, 7), see `seld.recordings.rows`, in the order of the annotation.
         """
         rows = rows[np.argsort(rows[:, FRAME], kind="stable")]
         frame, klass = rows[:, FRAME].astype(np.int64), rows[:, CLASS].astype(np.int64)
@@ -195,7 +205,7 @@ class RecordingTable:
     """Sources of a recording.
 
     Attributes:
-        rows: (n, 7), see `seld.rows`, sorted by frame.
+        rows: (n, 7), see `seld.recordings.rows`, sorted by frame.
         slots: places of the rows in the targets.
         n_frames: label frames; 0 without labels.
     """
@@ -225,7 +235,7 @@ class SeldTargets:
         label_hop_s: hop length of the labels in seconds.
         feature_hop_s: hop length of the features in seconds.
         activity: name of the output for the activity, of networks with separate heads.
-        rule: label frames that an event covers, see `seld.labels.event_frames`.
+        rule: label frames that an event covers, see `seld.recordings.labels.event_frames`.
     """
 
     form: TargetForm
@@ -269,7 +279,7 @@ class SeldTargets:
         return self.table_of_rows(rows, n_frames)
 
     def table_of_rows(self, rows: np.ndarray, n_frames: int) -> "RecordingTable":
-        """The same from rows (n, 7), see `seld.rows`."""
+        """The same from rows (n, 7), see `seld.recordings.rows`."""
         rows = rows[np.argsort(rows[:, FRAME], kind="stable")]
         return RecordingTable(rows, self.form.table(rows), n_frames)
 

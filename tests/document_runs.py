@@ -128,7 +128,7 @@ ELSEWHERE = {
     r".* (parallel\.address|run\.distribution)=.*": "a cluster: tests of several machines",
     r"-m (common\.cli\.check_dataset|seld\.score) .*\b(office|walks)\b.*": "own data",
     r"(batch_feature_extraction|seld)\.py .*\b(office|walks)\b.*": "own data",
-    r"-m sed_task4\.score their/scores .*": "tests/sed_task4/test_score_files.py",
+    r"-m sed_task4\.score their/scores .*": "tests/sed_task4/scores/test_score_files.py",
     r"-m tests\.(fuzz|soak)( .*)?": "`make soak`",
     r"-m tests\.architecture": "tests/test_layering.py",
     r"simulate\.py": "names only the program",

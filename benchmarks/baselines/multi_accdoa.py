@@ -14,7 +14,7 @@ Source = list[float]  # class, x, y, z
 
 
 def events_by_frame(rows: np.ndarray) -> dict[int, list[Source]]:
-    """Sources with unit vectors by frame, from rows (n, 7), see `seld.rows`."""
+    """Sources with unit vectors by frame, from rows (n, 7), see `seld.recordings.rows`."""
     frames: dict[int, list[Source]] = {}
     for frame, klass, azimuth_deg, elevation_deg, *_ in rows.tolist():
         azimuth, elevation = azimuth_deg * np.pi / 180, elevation_deg * np.pi / 180

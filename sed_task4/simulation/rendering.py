@@ -22,7 +22,7 @@ from common.simulation.scenes import fit_duration
 from common.simulation.sound_bank import SoundBank
 from common.simulation.sounds.synthesis import fade_edges, rms
 from common.simulation.source_selection import SoundSelection
-from sed_task4.layouts import Layout, subset_place
+from sed_task4.clips.layouts import Layout, subset_place
 from sed_task4.simulation import plans as planning
 from sed_task4.simulation.plans import ClipPlan, PlannedEvent
 from sed_task4.simulation.settings import SceneSettings

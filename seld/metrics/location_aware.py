@@ -22,7 +22,7 @@ from seld.metrics.location_counts import (
     groups_with,
 )
 from seld.metrics.years import Average, YearRules, year_rules
-from seld.rows import check_wide_rows
+from seld.recordings.rows import check_wide_rows
 
 AVERAGES: tuple[Average, ...] = ("macro", "micro", "occurring")
 MOST_WAITING = 40_000  # rows that are kept to be counted together
@@ -119,7 +119,7 @@ class LocationScorer:
         """Adds a recording.
 
         Args:
-            reference: rows (n, 7), see `seld.rows`; may be empty.
+            reference: rows (n, 7), see `seld.recordings.rows`; may be empty.
             estimate: rows (m, 7); may be empty.
             n_frames: label frames of the recording; scorers from 2022 on find them in the
                 reference, the corrected ones and those of 2020 and 2021 use it.

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seld.geometry import vectors_of_angles
 from seld.metrics.matching import Cells, Pairs, cells_of, match
 from seld.metrics.years import YearRules
-from seld.rows import AZIMUTH, DISTANCE, ELEVATION, FRAME, ONSCREEN, SOURCE, ranks
+from seld.recordings.geometry import vectors_of_angles
+from seld.recordings.rows import AZIMUTH, DISTANCE, ELEVATION, FRAME, ONSCREEN, SOURCE, ranks
 
 COUNTS = (
     "n_reference",  # true sources (or classes, tracks) in all blocks or frames
@@ -41,7 +41,7 @@ class ScoredRows:
     """Rows of one recording.
 
     Attributes:
-        reference: rows (n, 7), see `seld.rows`.
+        reference: rows (n, 7), see `seld.recordings.rows`.
         estimate: rows (m, 7).
         n_frames: label frames of the recording; None: unknown, see `YearRules.n_frames`.
         vectors: (m, 3), the estimate's directions as a file gives them; None: unit vectors.

@@ -11,8 +11,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from seld.geometry import cartesian_distance, spherical_to_cartesian
-from seld.rows import AZIMUTH, CLASS, ELEVATION, FRAME
+from seld.recordings.geometry import cartesian_distance, spherical_to_cartesian
+from seld.recordings.rows import AZIMUTH, CLASS, ELEVATION, FRAME
 
 MAX_ASSIGNMENTS = 120  # up to this many, all assignments of a frame are tried, vectorised
 _TIE_DEG = 1e-7  # totals closer than this are left to scipy, so that ties fall as the official ones
@@ -58,7 +58,7 @@ def cells_of(
     """Sorts rows into cells.
 
     Args:
-        rows: (n, 7), see `seld.rows`, of frames below T.
+        rows: (n, 7), see `seld.recordings.rows`, of frames below T.
         size: frames and classes, T and K.
         angles: kind of directions, see `directions_of`.
         vectors: (n, 3), directions as a file gives them; None: from the angles.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from common.simulation.sound_bank import DurationRange
-from seld.layouts import LAYOUTS, Layout
+from seld.recordings.layouts import LAYOUTS, Layout
 from seld.simulation.settings import SceneSettings
 
 ClassSounds = Mapping[str, tuple[str, DurationRange]]

@@ -14,9 +14,9 @@ from common.errors import ConfigError
 from common.simulation.rooms import Room
 from common.simulation.scenes import MIN_AUDIBLE_S, draw_layer
 from common.simulation.trajectories import SourceSpace, to_angles
-from seld.csv_formats import format_rows
-from seld.layouts import EVALUATION_SPLIT, Layout
-from seld.rows import FRAME, make_rows, no_rows
+from seld.recordings.csv_formats import format_rows
+from seld.recordings.layouts import EVALUATION_SPLIT, Layout
+from seld.recordings.rows import FRAME, make_rows, no_rows
 from seld.simulation.plans import (
     PlannedEvent,
     RecordingPlan,
@@ -186,7 +186,7 @@ def rows_of(
         recording_s: length of the recording.
 
     Returns:
-        Rows (n, 7), see `seld.rows`: degrees and metres.
+        Rows (n, 7), see `seld.recordings.rows`: degrees and metres.
     """
     numbers = {name: number for number, name in enumerate(classes)}
     parts = [

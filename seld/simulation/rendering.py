@@ -43,7 +43,7 @@ from common.simulation.sound_bank import (
 )
 from common.simulation.source_selection import SoundSelection
 from common.simulation.trajectories import Trajectory
-from seld.layouts import LAYOUTS, Layout
+from seld.recordings.layouts import LAYOUTS, Layout
 from seld.simulation.class_sounds import class_sounds, interferers
 from seld.simulation.framewise import plan_scene, source_space
 from seld.simulation.plans import (

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from common.errors import ConfigError
 from common.settings.section import Section
 from common.simulation.simulator import complete_settings
-from seld.layouts import LAYOUTS, Layout
+from seld.recordings.layouts import LAYOUTS, Layout
 
 GENERATOR_VERSION = "1"  # changes whenever the same settings would give other samples
 DEV_SPLITS = (1, 2, 3, 4)

@@ -18,9 +18,9 @@ from common.simulation.own_recordings import source_digest
 from common.simulation.simulator import SimulationReport, Simulator
 from common.simulation.sound_bank import check_rate
 from common.simulation.source_selection import SoundSelection, count_sources
-from seld.dataset import DatasetConfig
-from seld.layouts import EVALUATION_SPLIT, LAYOUTS, LISTED, Layout
-from seld.layouts import SETS as SET_NAMES
+from seld.recordings.dataset import DatasetConfig
+from seld.recordings.layouts import EVALUATION_SPLIT, LAYOUTS, LISTED, Layout
+from seld.recordings.layouts import SETS as SET_NAMES
 from seld.simulation import framewise, rendering
 from seld.simulation.plans import RecordingPlan, Slot, name_recordings, plan_annotations, sets_of
 from seld.simulation.settings import N_ROOMS, SceneSettings, SimulationConfig, scene_settings

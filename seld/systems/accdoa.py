@@ -353,7 +353,7 @@ def decode(
         hop_ratio: hop length of the labels divided by that of the features.
 
     Returns:
-        Rows (n, 7), see `seld.rows`; several of a class in a frame where tracks are apart.
+        Rows (n, 7), see `seld.recordings.rows`; several of a class in a frame of separate tracks.
 
     Raises:
         ValueError: there is no output frame, though the recording has frames.

@@ -219,7 +219,7 @@ def decode(
     """Turns the outputs for one recording into rows; arguments as for `accdoa.decode`.
 
     Returns:
-        Rows (n, 7), see `seld.rows`, one for each track with a class above the threshold.
+        Rows (n, 7), see `seld.recordings.rows`, one for a track with a class above the threshold.
 
     Raises:
         ValueError: there is no output frame, though the recording has frames.

@@ -18,10 +18,10 @@ from common.simulation.dataset_folder import SETTINGS_FILE, prepare_root, read_s
 from common.training.callbacks import latest_state, restore_variables
 from common.training.run_directory import DATA, record_data
 from common.training.stage import FINISHED, _cut_history, finished_epochs
+from sed_task4.clips.training_sets import SPLIT, read_split
 from sed_task4.experiment import THRESHOLDS, read_thresholds
-from sed_task4.score_curves import CURVES, read_curves
+from sed_task4.scores.score_curves import CURVES, read_curves
 from sed_task4.segmentation.mixing import _check_same
-from sed_task4.training_sets import SPLIT, read_split
 from tests.fuzz.damage import (
     Draw,
     damaged_bytes,

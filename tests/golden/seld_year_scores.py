@@ -17,7 +17,7 @@ FORMATS = {  # of the reference and of the prediction; the 7th column of 2023 is
 
 
 def _recordings(inputs: Arrays, prefix: str, year: int) -> Iterator[dict[str, Any]]:
-    from seld.csv_formats import parse_rows_and_vectors
+    from seld.recordings.csv_formats import parse_rows_and_vectors
 
     n_classes = int(inputs["n_classes"])
     for number in range(len(inputs[f"{prefix}files"])):

@@ -13,7 +13,7 @@ METADATA = {"2025": "stereo2025"}
 
 
 def seld_targets(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from seld.csv_formats import parse_rows
+    from seld.recordings.csv_formats import parse_rows
     from seld.targets import TargetForm
 
     outputs: dict[str, object] = {}
@@ -38,7 +38,7 @@ def seld_targets(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 
 def ein_targets(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from seld.csv_formats import parse_rows
+    from seld.recordings.csv_formats import parse_rows
     from seld.targets import SeldTargets, TargetForm
 
     outputs: dict[str, object] = {}
@@ -77,8 +77,8 @@ def seld_decode(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 
 def seld2025_decode(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from seld.csv_formats import format_rows
     from seld.decoding import decode_accdoa, decode_multi_accdoa, to_rows
+    from seld.recordings.csv_formats import format_rows
 
     n_classes, unify_deg = int(inputs["n_classes"]), float(inputs["thresh_unify"])
     outputs: dict[str, object] = {}
@@ -97,7 +97,6 @@ def seld2025_decode(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 
 def seld_decode_classwise(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from seld.csv_formats import format_rows
     from seld.decoding import (
         decode_accdoa,
         decode_classwise,
@@ -105,6 +104,7 @@ def seld_decode_classwise(inputs: Arrays, settings: dict) -> dict[str, object]:
         mean_of_tracks,
         to_rows,
     )
+    from seld.recordings.csv_formats import format_rows
 
     one, two = ((inputs[f"ein__sed{n}"][0], inputs[f"ein__doa{n}"][0]) for n in ("", "2"))
     outputs: dict[str, object] = {}

@@ -12,7 +12,7 @@ from dcase_util.containers import MetaDataContainer
 from common.cli.check_dataset import check_dataset
 from common.errors import DataError
 from common.settings.tasks import load_task
-from sed_task4.dataset import (
+from sed_task4.clips.dataset import (
     DatasetConfig,
     find_clips,
     parse_events,
@@ -20,9 +20,9 @@ from sed_task4.dataset import (
     parse_strong,
     parse_weak,
 )
+from sed_task4.clips.labels import event_array, frame_activity, tags_of_events
+from sed_task4.clips.published import CHALLENGE_CLASSES, is_published
 from sed_task4.extraction import run
-from sed_task4.labels import event_array, frame_activity, tags_of_events
-from sed_task4.published import CHALLENGE_CLASSES, is_published
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 CLASSES = ("Cat", "Dog", "Speech")

@@ -12,7 +12,7 @@ import pytest
 from common.cli.predict import main as predict
 from common.cli.simulate import main as simulate
 from sed_task4.cli import main
-from sed_task4.layouts import LAYOUTS
+from sed_task4.clips.layouts import LAYOUTS
 from tests.sed_task4.tiny_runs import arguments
 
 OF_DESED, OF_MAESTRO = ("Dishes", "Speech"), ("car", "people talking", "shopping cart")

@@ -11,7 +11,7 @@ import pytest
 from common.cli.extract import main as extract
 from common.cli.simulate import main as simulate
 from sed_task4.cli import main
-from sed_task4.clip_groups import draw_validation
+from sed_task4.clips.clip_groups import draw_validation
 from sed_task4.score import main as score
 from tests.browser import BROWSER, NO_BROWSER, check_layout
 from tests.pages import check_scores, read_report

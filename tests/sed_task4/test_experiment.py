@@ -8,8 +8,8 @@ import pytest
 
 from common.errors import CheckpointError, ConfigError
 from common.settings.tasks import load_task
+from sed_task4.clips.training_sets import read_split
 from sed_task4.experiment import Experiment, read_thresholds
-from sed_task4.training_sets import read_split
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 NAMES = ["a.wav", "b.wav", "c.wav"]

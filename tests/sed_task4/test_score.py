@@ -15,7 +15,6 @@ from common.metrics.sed_eval_scores import event_based_by_sed_eval, segment_base
 from common.metrics.tagging import tag_scores
 from sed_task4 import score
 from sed_task4.decoding import DecodingConfig, decode_clip
-from sed_task4.maestro import maestro_scores
 from sed_task4.score import (
     ScoreReport,
     ScoringConfig,
@@ -27,7 +26,8 @@ from sed_task4.score import (
     tags_of,
     with_maestro,
 )
-from sed_task4.submission import write_submission
+from sed_task4.scores.maestro import maestro_scores
+from sed_task4.scores.submission import write_submission
 from sed_task4.validation import ClipScorer
 from tests.common.metrics.random_events import random_tables
 

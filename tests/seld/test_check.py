@@ -11,7 +11,7 @@ import pytest
 from common.audio.files import write_wav
 from common.cli.check_dataset import check_dataset, main
 from common.settings.tasks import load_task
-from seld.layouts import LAYOUTS
+from seld.recordings.layouts import LAYOUTS
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 HEADER = "sound_event_recording,start_time,end_time,ele,azi,dist\n"

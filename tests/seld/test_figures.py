@@ -7,7 +7,6 @@ import soundfile
 
 from common.display.spectrogram import Spectrogram
 from common.features.settings import feature_shape
-from seld.dataset import DatasetConfig, Events
 from seld.features import FeatureConfig
 from seld.figures import (
     LEARNING_PANELS,
@@ -25,8 +24,9 @@ from seld.figures import (
     spectrogram_of,
 )
 from seld.metrics.years import YEARS
-from seld.rows import make_rows
-from seld.scoring import LocationScoring
+from seld.recordings.dataset import DatasetConfig, Events
+from seld.recordings.rows import make_rows
+from seld.scores.scoring import LocationScoring
 
 DATASET = DatasetConfig(classes=("cough", "door", "phone"), recording_s=2.0)
 HEADER = "sound_event_recording,start_time,end_time,ele,azi,dist\n"

@@ -3,7 +3,7 @@
 import pytest
 
 from common.training.system import Stage
-from seld.scoring import scoring_of
+from seld.scores.scoring import scoring_of
 from seld.validation import MAP_NAMES, score_names
 from tests.runs import task_of
 

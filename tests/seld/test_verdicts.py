@@ -15,8 +15,8 @@ from common.io.files import load_json
 from common.settings.tasks import check_task
 from seld.experiment import stored_problems
 from seld.extraction import open_store, run, store_folder
-from seld.preconditions import refuse_dataset
-from tests.seld.test_lengths import HEADER, RATE, settings_of, write_office
+from seld.recordings.preconditions import refuse_dataset
+from tests.seld.recordings.test_lengths import HEADER, RATE, settings_of, write_office
 
 SECONDS = {"a": 2.0, "b": 2.0, "c": 2.0}
 Change = Callable[[Path], None]

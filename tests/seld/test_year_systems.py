@@ -16,10 +16,10 @@ from common.settings.tasks import check_task
 from common.training.run_directory import read_settings
 from common.training.stage_data import ModelInput
 from seld.cli import main
-from seld.csv_formats import read_rows
 from seld.experiment import Experiment
 from seld.extraction import open_store
-from seld.lengths import frames_of_recordings
+from seld.recordings.csv_formats import read_rows
+from seld.recordings.lengths import frames_of_recordings
 from seld.score import main as score_years
 from tests.pages import check_scores, read_report
 from tests.runs import task_of

@@ -12,7 +12,7 @@ from seld.metrics.location_aware import LocationScorer, LocationScores
 from seld.metrics.location_counts import MOST_OVERLAP
 from seld.metrics.matching import angle_deg, assign, directions_of, folded_azimuth
 from seld.metrics.years import YEARS, year_rules
-from seld.rows import AZIMUTH, CLASS, DISTANCE, FRAME, SOURCE, make_rows, no_rows
+from seld.recordings.rows import AZIMUTH, CLASS, DISTANCE, FRAME, SOURCE, make_rows, no_rows
 
 K = 5
 

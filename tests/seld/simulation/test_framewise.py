@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from common.errors import ConfigError
 from common.settings.parallel import ParallelConfig
 from common.simulation.trajectories import Trajectory, to_angles
-from seld.csv_formats import format_rows, parse_rows
-from seld.dataset import DatasetConfig
-from seld.layouts import LAYOUTS
-from seld.rows import AZIMUTH, CLASS, DISTANCE, ELEVATION, FRAME, ONSCREEN, SOURCE
+from seld.recordings.csv_formats import format_rows, parse_rows
+from seld.recordings.dataset import DatasetConfig
+from seld.recordings.layouts import LAYOUTS
+from seld.recordings.rows import AZIMUTH, CLASS, DISTANCE, ELEVATION, FRAME, ONSCREEN, SOURCE
 from seld.simulation.class_sounds import LATER_SOUNDS, class_sounds, interferers
 from seld.simulation.framewise import (
     active_frames,

@@ -1,0 +1,1 @@
+"""Clips of SED datasets: layouts, annotations, labels, groups, parts of batches."""

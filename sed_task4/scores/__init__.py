@@ -1,0 +1,1 @@
+"""Score files and submissions, and scores over all thresholds."""

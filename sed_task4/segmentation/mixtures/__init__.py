@@ -1,0 +1,1 @@
+"""Mixtures of sounds and scenes: dataset, lists, ideal masks, example outputs."""

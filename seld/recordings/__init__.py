@@ -1,0 +1,1 @@
+"""Recordings of SELD datasets: layouts, annotations, frames, directions."""

@@ -1,0 +1,1 @@
+"""Scores of events with their locations, and the files that hold them."""
