@@ -20,7 +20,7 @@ from sed_task4.clips.layouts import (
 )
 from sed_task4.decoding import DecodingConfig
 from sed_task4.features import FeatureConfig
-from sed_task4.score import ScoringConfig
+from sed_task4.scores.systems import ScoringConfig
 from sed_task4.simulation.settings import SimulationConfig
 
 

@@ -58,11 +58,12 @@ from sed_task4.median_search import (
     search_medians,
     with_medians,
 )
-from sed_task4.score import ALWAYS_ACTIVE, SystemOutput, TestSet, score_report, with_maestro
 from sed_task4.scores.maestro import MaestroScores, RecordingScorer, constant_scores
 from sed_task4.scores.score_curves import CURVES, write_curves
 from sed_task4.scores.score_files import SCORES, ClipScores, clip_edges, write_score_files
 from sed_task4.scores.submission import write_run_files
+from sed_task4.scores.systems import SystemOutput, TestSet, score_report, with_maestro
+from sed_task4.scores.tables import ALWAYS_ACTIVE
 from sed_task4.validation import (
     ClipResult,
     ClipScorer,

@@ -15,7 +15,7 @@ from common.display.spectrogram import Spectrogram, draw_spectrogram
 from common.events.table import EventTable
 from common.settings.mean_teacher import NetworkName
 from sed_task4.features import FeatureConfig
-from sed_task4.score import ScoreReport
+from sed_task4.scores.tables import ScoreReport
 
 LOGMEL = "Log-mel spectrogram"  # title of the axes
 

@@ -28,9 +28,10 @@ from sed_task4.config import TaskConfig
 from sed_task4.curve_figures import psds_figure, threshold_figure
 from sed_task4.extraction import open_store
 from sed_task4.features import FeatureConfig
-from sed_task4.score import ScoreReport, ScoreRow, tags_of
 from sed_task4.scores.score_curves import CURVES, SystemCurves, read_curves
 from sed_task4.scores.submission import EVENTS, read_submission
+from sed_task4.scores.systems import tags_of
+from sed_task4.scores.tables import ScoreReport, ScoreRow
 
 _CARDS = {"map": "mAP of tags", "clip_macro_f": "F of tags", "event_macro_f": "F of events"} | {
     "segment_macro_f": "F of 1 s segments"
@@ -60,7 +61,7 @@ class _Line:
 
 @dataclass(frozen=True)
 class ScoreTables:
-    """Scores of a run, see `sed_task4.score.ScoreReport.to_dict`."""
+    """Scores of a run, see `sed_task4.scores.tables.ScoreReport.to_dict`."""
 
     n_clips: int
     rows: Annotated[list[_Line], Field(min_length=1)]

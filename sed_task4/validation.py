@@ -18,8 +18,8 @@ from sed_task4.clips.dataset import CERTAIN
 from sed_task4.clips.labels import events_of_classes
 from sed_task4.clips.lengths import cut_to_length, frames_within
 from sed_task4.decoding import DecodingConfig, decode_clip
-from sed_task4.score import ScoringConfig, detection_scores, named_scores, named_tag_scores
 from sed_task4.scores.maestro import MAESTRO_COLUMNS, RecordingScorer
+from sed_task4.scores.systems import ScoringConfig, detection_scores, named_scores, named_tag_scores
 from sed_task4.scores.threshold_scores import intersection_scores
 
 
@@ -157,7 +157,7 @@ class ClipScorer:
         return self._references
 
     def result(self) -> dict[str, float]:
-        """Returns the scores by name (see `sed_task4.score.SCORES`), those that the labels allow.
+        """Returns the scores that the labels allow, by name (see `sed_task4.scores.tables.SCORES`).
 
         Strongly labelled clips give those of events and segments; weakly labelled clips give map,
         auc and the F-scores of clips.

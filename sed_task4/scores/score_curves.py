@@ -6,7 +6,7 @@ They are those that PSDS and the best F were computed from, in as many points as
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field, TypeAdapter
@@ -16,10 +16,8 @@ from common.io.files import write_json
 from common.metrics.psds import PsdsScore
 from common.metrics.threshold_curves import FCurves
 from common.training.run_directory import read_form
+from sed_task4.scores.tables import ScoreRow
 from sed_task4.scores.threshold_scores import SweptCurves
-
-if TYPE_CHECKING:
-    from sed_task4.score import ScoreRow
 
 CURVES = "curves.json"
 MOST_POINTS = 201  # of a curve of PSDS
@@ -94,7 +92,7 @@ class _File:
     rows: Annotated[list[SystemCurves], Field(min_length=1)]
 
 
-def write_curves(path: Path, rows: Iterable["ScoreRow"], classes: Sequence[str]) -> None:
+def write_curves(path: Path, rows: Iterable[ScoreRow], classes: Sequence[str]) -> None:
     """Writes the curves of the systems among the rows of a report that have any.
 
     Args:

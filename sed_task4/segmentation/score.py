@@ -14,8 +14,8 @@ from common.metrics.detection import nan_mean
 from common.metrics.event_based import CollarConfig
 from common.metrics.score_table import ScoreTable, published_scores
 from sed_task4.decoding import DecodingConfig
-from sed_task4.score import ScoreReport, ScoreRow, score_tables
 from sed_task4.score import main as main  # event files are scored as those of task 4
+from sed_task4.scores.tables import ScoreReport, ScoreRow, score_tables
 
 # As published: frames averaged over the bands, of classes whose tag exceeds 0.1.
 PUBLISHED_DECODING = DecodingConfig(

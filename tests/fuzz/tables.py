@@ -16,9 +16,10 @@ from common.io.tables import number_hint, parse_table, read_text, to_number, to_
 from common.simulation.own_recordings import find_own_recordings
 from sed_task4.clips import dataset as task4
 from sed_task4.clips.lengths import read_lengths
-from sed_task4.score import ScoringConfig, score_files
+from sed_task4.score import score_files
 from sed_task4.scores.submission import CLIPS
 from sed_task4.scores.submission import read_submission as read_task4_submission
+from sed_task4.scores.systems import ScoringConfig
 from sed_task4.segmentation.mixtures import dataset as segmentation
 from seld.recordings.csv_formats import FORMATS, parse_rows_and_vectors, read_rows
 from seld.recordings.dataset import COLUMNS, DatasetConfig, find_recordings, read_labels

@@ -5,8 +5,8 @@ import pytest
 
 from common.errors import DataError
 from sed_task4.decoding import DecodingConfig
-from sed_task4.score import ScoringConfig
 from sed_task4.scores.maestro import RecordingScorer
+from sed_task4.scores.systems import ScoringConfig
 from sed_task4.validation import (
     ClipResult,
     ClipScorer,

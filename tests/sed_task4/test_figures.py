@@ -7,7 +7,7 @@ from common.display.plotting import learning_curves, save_figure
 from common.display.spectrogram import Spectrogram
 from common.events.table import EventTable
 from sed_task4.figures import LEARNING_PANELS, class_scores_figure, clip_figure, durations_figure
-from sed_task4.score import ScoringConfig, SystemOutput, TestSet, score_report
+from sed_task4.scores.systems import ScoringConfig, SystemOutput, TestSet, score_report
 
 CLASSES = ("Cat", "Dog", "Speech")
 REFERENCE = np.array([[0, 1.0, 2.0], [2, 3.0, 6.0], [2, 7.0, 8.0]])

@@ -7,8 +7,8 @@ import pytest
 
 from common.display.page import Note, Picture
 from sed_task4.report import _network_notes, curves, network_tables, networks
-from sed_task4.score import ScoreReport
 from sed_task4.scores.score_curves import CURVES, write_curves
+from sed_task4.scores.tables import ScoreReport
 from tests.sed_task4.scores.test_score_curves import CLASSES, DECODINGS, report_of
 
 TWO = {"mean_teacher": DECODINGS["reached"], "mean_teacher, teacher": DECODINGS["exceeded"]}

@@ -13,21 +13,20 @@ from common.metrics.event_based import event_based_scores
 from common.metrics.score_table import format_score
 from common.metrics.sed_eval_scores import event_based_by_sed_eval, segment_based_by_sed_eval
 from common.metrics.tagging import tag_scores
-from sed_task4 import score
 from sed_task4.decoding import DecodingConfig, decode_clip
-from sed_task4.score import (
-    ScoreReport,
+from sed_task4.score import main, score_files
+from sed_task4.scores import systems
+from sed_task4.scores.maestro import maestro_scores
+from sed_task4.scores.submission import write_submission
+from sed_task4.scores.systems import (
     ScoringConfig,
     SystemOutput,
     TestSet,
-    main,
-    score_files,
     score_report,
     tags_of,
     with_maestro,
 )
-from sed_task4.scores.maestro import maestro_scores
-from sed_task4.scores.submission import write_submission
+from sed_task4.scores.tables import ScoreReport
 from sed_task4.validation import ClipScorer
 from tests.common.metrics.random_events import random_tables
 
@@ -95,7 +94,7 @@ def test_without_sed_eval_the_numbers_are_the_same(report):
 def test_a_difference_to_sed_eval_is_noted(monkeypatch, caplog):
     test, output = make_set()
     wrong = {"f": 0.5, "er": 0.5, "macro_f": 0.5, "macro_er": 0.5}
-    monkeypatch.setattr(score, "event_based_by_sed_eval", lambda *arguments, **settings: wrong)
+    monkeypatch.setattr(systems, "event_based_by_sed_eval", lambda *arguments, **settings: wrong)
     report = score_report(test, {"a system": output}, ScoringConfig(psds=False))
     assert any("sed_eval differ" in note for note in report.notes)
     assert "please report" in caplog.text
@@ -255,7 +254,7 @@ def test_clips_one_by_one_score_as_the_set_does():
         decode_clip(frames, clip, decoding, 0.2, clip_s=10.0)
         for frames, clip in zip(output.frames, output.tags, strict=True)
     ]
-    row = score.score_system(test, SystemOutput(decoded, output.tags), ScoringConfig())
+    row = systems.score_system(test, SystemOutput(decoded, output.tags), ScoringConfig())
     assert scorer.result() == row.scores
     assert scorer.names == test.names
 

@@ -8,7 +8,7 @@ from common.events.table import EventTable
 from common.metrics.event_based import event_based_scores
 from common.metrics.psds import sweep_scores
 from sed_task4.decoding import DecodingConfig, decision_scores, decode_clip, sweep_remark
-from sed_task4.score import ScoringConfig, SystemOutput, TestSet, score_report
+from sed_task4.scores.systems import ScoringConfig, SystemOutput, TestSet, score_report
 
 HOP_S, T, K = 0.02, 150, 4
 DOUBLE = {

@@ -5,7 +5,7 @@ import warnings
 import pytest
 
 from sed_task4.decoding import DecodingConfig
-from sed_task4.score import ScoringConfig
+from sed_task4.scores.systems import ScoringConfig
 from sed_task4.validation import ClipScorer, score_names
 
 STRONG, WEAK = {"event_macro_f", "segment_200ms_micro_er"}, {"weak_macro_f"}

@@ -8,8 +8,8 @@ import pytest
 from common.errors import CheckpointError
 from sed_task4.curve_figures import in_use, psds_figure, threshold_figure
 from sed_task4.decoding import DecodingConfig, decision_scores, decode_clip
-from sed_task4.score import ScoringConfig, SystemOutput, TestSet, score_report
 from sed_task4.scores.score_curves import CURVES, MOST_POINTS, read_curves, write_curves
+from sed_task4.scores.systems import ScoringConfig, SystemOutput, TestSet, score_report
 
 CLASSES = ("Cat", "Dog", "Speech")
 HOP_S = 0.1

@@ -7,7 +7,7 @@ import pytest
 from common.errors import DataError
 from common.events.table import EventTable
 from common.metrics.psds import sweep_scores
-from sed_task4.score import ScoringConfig, main, score_files
+from sed_task4.score import main, score_files
 from sed_task4.scores.score_files import (
     ClipScores,
     clip_edges,
@@ -17,6 +17,7 @@ from sed_task4.scores.score_files import (
     read_score_folder,
     write_score_files,
 )
+from sed_task4.scores.systems import ScoringConfig
 
 CLASSES = ("Cat", "Dog")
 NAMES = ("a.wav", "b.wav", "c.wav")

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from common.metrics.bootstrap import draw_weights
 from common.metrics.psds import SCENARIOS, PsdsScenario, ThresholdSweep
 from sed_task4.decoding import DecodingConfig
-from sed_task4.score import ScoringConfig, SystemOutput, TestSet, score_report
+from sed_task4.scores.systems import ScoringConfig, SystemOutput, TestSet, score_report
 from sed_task4.scores.threshold_scores import BootstrapConfig, bootstrap_intervals, threshold_scores
 from sed_task4.validation import ClipScorer
 from tests.common.metrics.dense_sweep import random_set
