@@ -20,6 +20,7 @@ from typing import Any
 from benchmarks.measure import peak_megabytes, task, wall_s
 from benchmarks.operations import operations
 
+STEPS_PER_EPOCH = 100  # of schedules that count epochs
 PRECISIONS = {"float32": "float32", "tf32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
@@ -40,6 +41,7 @@ class Steps:
         from common.family import load
         from common.models.layers import with_statistics
         from common.runtime import distribution
+        from common.training.system import ModelParts
 
         precision = f"run.mixed_precision={PRECISIONS[request['precision']]}"
         backend = f"run.backend={keras.backend.backend()}"
@@ -56,9 +58,17 @@ class Steps:
         keras.utils.set_random_seed(0)
         with distribution.devices(settings.run):
             network = stage.build((None, *bands_channels))
-            model = with_statistics(network, np.zeros(bands_channels), np.ones(bands_channels))
+            statistics = np.zeros(bands_channels), np.ones(bands_channels)
+            levels = getattr(experiment, "levels", tuple)  # of families with linear magnitudes
+
+            def build(frontend: Any = None) -> Any:
+                inner = stage.build((None, *bands_channels))
+                return with_statistics(inner, *statistics, frontend, levels())
+
+            parts = ModelParts(build, None, STEPS_PER_EPOCH)
+            model = build() if stage.join is None else stage.join(parts)
             self.operations = operations(stage.build(self.shape[1:])) * examples
-        self.parameters = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
+        self.parameters = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
         route = _training if request["training"] else _prediction
         self.run: Callable[[], object] = route(settings, stage, network, model, self.shape)
 
@@ -73,7 +83,7 @@ def _training(
     from common.runtime.distribution import jit_setting
 
     model.compile(
-        build_optimizer(settings.training),
+        build_optimizer(settings.training, STEPS_PER_EPOCH),
         dict(stage.losses),
         dict(stage.loss_weights),
         jit_compile=jit_setting(settings.run),
@@ -82,6 +92,7 @@ def _training(
     n_classes = settings.dataset.n_classes
     if stage.event_targets is None:
         targets = random_targets(stage, network, n_classes, shape, rng)
+        hide_unknown(targets, stage, settings)
     else:
         targets = targets_of_events(stage, n_classes, shape, rng)
     y = {name: keras.ops.convert_to_tensor(each) for name, each in targets.items()}
@@ -99,6 +110,16 @@ def random_targets(
         width = n_classes * len(arrays)
         targets[output] = rng.integers(0, 2, (shape[0], *time, width)).astype("float32")
     return targets
+
+
+def hide_unknown(targets: dict[str, Any], stage: Any, settings: Any) -> None:
+    """Sets what parts of a batch have no labels of to -1, in place."""
+    start = 0
+    for part in getattr(getattr(settings, "sets", None), "parts", ()):
+        for output, arrays in stage.targets.items():
+            if {*arrays} & {*part.unknown}:
+                targets[output][start : start + part.batch_size] = -1
+        start += part.batch_size
 
 
 def targets_of_events(

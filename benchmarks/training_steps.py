@@ -28,9 +28,10 @@ class Size:
         task_id: task of params.yaml with its features, sizes, loss and optimizer.
         examples: of one batch; fewer than published where a step would take a minute on two cores.
         overrides: settings other than the task's, `key=value`.
-        torch: name of the same network in `baselines/torch_models.py` or `torch_tracks.py`; empty:
-            PyTorch is not measured.
+        torch: name of the same network in `baselines/torch_models.py`, `torch_tracks.py` or
+            `torch_teacher.py`; empty: PyTorch is not measured.
         amsgrad: True for the AMSGrad variant of Adam.
+        has_parts: the batch has parts, whose numbers of examples are settings.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Size:
     overrides: tuple[str, ...] = ()
     torch: str = ""
     amsgrad: bool = True
+    has_parts: bool = False
 
 
 CNN9 = Size("CNN9, average pooling", "cnn9", 8, torch="cnn9")
@@ -52,7 +54,32 @@ MULTI_ACCDOA = Size(
     "multi-ACCDOA of 2023", "seldnet2023-foa-multi", 128, torch="multi_accdoa", amsgrad=False
 )
 EINV2 = Size("EINV2", "einv2", 4, torch="einv2", amsgrad=False)
-COMPARED = (CNN9, CRNN10, SEGMENTATION, SELDNET, MULTI_ACCDOA, EINV2)
+TEACHER_2019 = Size(
+    "mean teacher of 2019",
+    "mean-teacher-2019",
+    24,
+    torch="teacher_2019",
+    amsgrad=False,
+    has_parts=True,
+)
+QUARTER_BATCH = (  # of the 12, 12 and 24 clips of 2023
+    "sets.parts=["
+    "{name: strong, subsets: [synthetic21_train], batch_size: 3, labels: strong,"
+    " clip_labels: false},"
+    "{name: weak, subsets: [weak], batch_size: 3, labels: weak, validation_fraction: 0.1},"
+    "{name: unlabelled, subsets: [unlabel_in_domain], batch_size: 6, labels: none}]"
+)
+TEACHER_2023 = Size(  # mixup is a change of the batch, not of the network
+    "mean teacher of 2023",
+    "desed-2023",
+    12,
+    ("training.batch_augmentation.mixup=null", QUARTER_BATCH),
+    "teacher_2023",
+    amsgrad=False,
+    has_parts=True,
+)
+TEACHERS = (TEACHER_2019, TEACHER_2023)
+COMPARED = (CNN9, CRNN10, SEGMENTATION, SELDNET, MULTI_ACCDOA, EINV2, *TEACHERS)
 ALONE = (
     Size("CRNN", "crnn", 16),
     Size("CNN5", "cnn5", 8),
@@ -62,16 +89,17 @@ ALONE = (
     Size("segmentation, maximum", "segmentation-gmp", 8),
     Size("segmentation, average", "segmentation-gap", 8),
 )
-QUICK_SHAPE = (1, 80)  # one example, frames that every network can pool
+QUICK_SHAPE = (1, 80)  # one example unless the batch has parts; frames every network can pool
 
 
 def request(size: Size, quick: bool, precision: str, training: bool = True) -> dict[str, Any]:
     """Networks that our worker loads."""
-    shape = QUICK_SHAPE if quick else (size.examples, None)
+    examples, frames = QUICK_SHAPE
+    quick_shape = size.examples if size.has_parts else examples, frames
     return {
         "task": size.task_id,
         "overrides": size.overrides,
-        "shape": shape,
+        "shape": quick_shape if quick else (size.examples, None),
         "precision": precision,
         "training": training,
     }

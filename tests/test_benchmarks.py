@@ -153,6 +153,18 @@ def test_training_steps_learn_from_random_events_where_a_system_does(size, expec
     assert found.any(axis=tuple(range(1, found.ndim))).all()
 
 
+def test_training_steps_of_a_teacher_hide_labels_as_its_parts_do(tmp_path):
+    size = training_steps.TEACHER_2023
+    settings = task(size.task_id, tmp_path, *size.overrides)
+    stage = load_system(settings.family, settings.system).stages(settings)[0]
+    targets = {"frames": np.ones((12, 3, 10)), "clip": np.ones((12, 10))}
+    our_steps.hide_unknown(targets, stage, settings)
+    number = np.arange(12)
+    strong, weak = number < 3, (number >= 3) & (number < 6)
+    for name, known in (("frames", strong), ("clip", weak)):
+        assert (targets[name][known] == 1).all() and (targets[name][~known] == -1).all()
+
+
 def _finished_run(folder, seed, er):
     official = {"er": er, "f": 0.8, "doa_error_deg": 20.0, "frame_recall": 0.9, "seld_error": 0.2}
     rows = [

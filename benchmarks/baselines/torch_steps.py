@@ -17,12 +17,13 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch_models  # lies beside this file
+import torch_teacher
 import torch_tracks
 from torch import Tensor, nn
 
-TRACKS = torch_tracks.MODELS
-MODELS = {**torch_models.MODELS, **TRACKS}
-LOSSES: dict[str, Callable] = {**torch_models.LOSSES, **torch_tracks.LOSSES}
+FILES = torch_models, torch_tracks, torch_teacher
+MODELS = {name: model for file in FILES for name, model in file.MODELS.items()}
+LOSSES: dict[str, Callable] = {name: loss for file in FILES for name, loss in file.LOSSES.items()}
 
 
 class Steps:
@@ -40,7 +41,7 @@ class Steps:
         self.model: nn.Module = MODELS[name]().to(self.device)
         self.loss = LOSSES.get(name, torch_models.tags_loss)
         self.x = torch.randn(examples, channels, frames, bands).to(self.device)
-        own = torch_tracks if name in TRACKS else torch_models
+        own = next(file for file in FILES if name in file.MODELS)
         shape = own.target_shape(name, examples, frames)
         self.y = torch.randint(0, 2, shape).float().to(self.device)
         self.training = request["training"]
@@ -65,6 +66,8 @@ class Steps:
             loss = self.loss(self.forward(), self.y)
             loss.backward()
             self.optimizer.step()
+            if hasattr(self.model, "after_step"):
+                self.model.after_step()
             loss.item()
         else:
             with torch.inference_mode():
