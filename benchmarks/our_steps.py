@@ -59,11 +59,10 @@ class Steps:
         with distribution.devices(settings.run):
             network = stage.build((None, *bands_channels))
             statistics = np.zeros(bands_channels), np.ones(bands_channels)
-            levels = getattr(experiment, "levels", tuple)  # of families with linear magnitudes
 
             def build(frontend: Any = None) -> Any:
                 inner = stage.build((None, *bands_channels))
-                return with_statistics(inner, *statistics, frontend, levels())
+                return with_statistics(inner, *statistics, frontend, experiment.levels())
 
             parts = ModelParts(build, None, STEPS_PER_EPOCH)
             model = build() if stage.join is None else stage.join(parts)

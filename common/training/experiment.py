@@ -90,7 +90,7 @@ class BaseExperiment(ABC, Generic[Task, Result]):
     def score_names(self, stage: Stage) -> Sequence[str]:
         """Names of the scores of a stage's validation set, known before it is trained.
 
-        They are those of the history without "val_"; empty: not known, and nothing can be checked
+        They are those of the history without `val_`; empty: not known, and nothing can be checked
         against them.
         """
         return ()
