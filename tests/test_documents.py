@@ -58,7 +58,7 @@ def test_every_command_is_understood_by_its_program(folder):
         ("python seld.py 1 a --sett seed=1", "unrecognized arguments"),
         ("python seld.py no-task a", "Unknown task id"),
         ("python seld.py 1 a --set training.epocs=1", "training.epochs"),
-        ("python -m seld.scores A B", "no module"),
+        ("python -m seld.scorer A B", "no module"),
         ("python -m seld.score PRED REF --jsn F", "--jsn"),
         ("dcase trian 1 a", "no verb trian"),
         ("dcase train 1 a --sett seed=1", "unrecognized arguments"),
