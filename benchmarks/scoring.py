@@ -13,9 +13,9 @@ import numpy as np
 from benchmarks.baselines.scores import by_classification, by_regression
 from benchmarks.cores import core_s
 from benchmarks.measure import Figure, Goal, Timing, in_turns, run_alone
+from seld.dataset import Events
+from seld.labels import INACTIVE_AZIMUTH_DEG, INACTIVE_ELEVATION_DEG
 from seld.metrics.dcase2019 import DEFINITIONS, SeldScorer, SeldScores, reference_for
-from seld.recordings.dataset import Events
-from seld.recordings.labels import INACTIVE_AZIMUTH_DEG, INACTIVE_ELEVATION_DEG
 
 TITLE = "Scoring: 60-second recordings with two events at a time, in 3000 frames each, on one core"
 N_FRAMES = 3000

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.measure import Figure, run_alone
 from common.settings.parallel import ParallelConfig
 from common.simulation.simulator import SimulationReport
-from seld.recordings.dataset import DatasetConfig
+from seld.dataset import DatasetConfig
 from seld.recordings.layouts import LAYOUTS
 from seld.simulation.settings import MovementConfig, PathKind, SimulationConfig
 from seld.simulation.simulator import SeldSimulator

@@ -11,13 +11,13 @@ from common.datasets.checks import AudioFacts, DatasetReport
 from common.datasets.groups import count_groups
 from common.errors import DataError
 from common.simulation.dataset_folder import SETTINGS_FILE
-from sed_task4.clips import dataset as data
+from sed_task4 import dataset as data
 from sed_task4.clips.clip_groups import group_problems, sources_of
-from sed_task4.clips.dataset import Clip, DatasetConfig, certain_events, find_clips, labels_of
-from sed_task4.clips.labels import event_array, multi_hot
 from sed_task4.clips.layouts import Layout, subset_place
 from sed_task4.clips.published import CHALLENGE_CLASSES
 from sed_task4.config import TaskConfig
+from sed_task4.dataset import Clip, DatasetConfig, certain_events, find_clips, labels_of
+from sed_task4.labels import event_array, multi_hot
 from sed_task4.simulation.simulator import own_sources
 
 _REAL = {"weak": 1578, "unlabel_in_domain": 14412, "validation": 1168, "eval": 692}

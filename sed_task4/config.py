@@ -9,7 +9,6 @@ from common.settings.batch_augmentation import BatchAugmentation
 from common.settings.mean_teacher import MeanTeacherConfig
 from common.settings.section import Section
 from common.settings.tasks import BaseTask, TrainingConfig
-from sed_task4.clips.dataset import DatasetConfig
 from sed_task4.clips.layouts import (
     LAYOUTS,
     MAESTRO_EVALUATED,
@@ -18,6 +17,7 @@ from sed_task4.clips.layouts import (
     has_windows,
     masks_classes,
 )
+from sed_task4.dataset import DatasetConfig
 from sed_task4.decoding import DecodingConfig
 from sed_task4.features import FeatureConfig
 from sed_task4.scores.systems import ScoringConfig

@@ -36,13 +36,12 @@ from common.training.system import Stage
 from sed_task4 import figures
 from sed_task4.clips import clip_groups
 from sed_task4.clips.clip_groups import GROUP, ClipSources
-from sed_task4.clips.dataset import check_disjoint
 from sed_task4.clips.layouts import LAYOUTS, evaluated_classes, has_windows
 from sed_task4.clips.lengths import cut_to_length, frames_within, lengths_of_store, log_cut
-from sed_task4.clips.pseudo_labels import write_pseudo_labels
 from sed_task4.clips.recording_windows import Window
 from sed_task4.clips.training_sets import training_sets, unlabelled_clips
 from sed_task4.config import Task4Training, TaskConfig
+from sed_task4.dataset import check_disjoint
 from sed_task4.decoding import (
     DecodingConfig,
     best_thresholds,
@@ -58,12 +57,13 @@ from sed_task4.median_search import (
     search_medians,
     with_medians,
 )
+from sed_task4.pseudo_labels import write_pseudo_labels
 from sed_task4.scores.maestro import MaestroScores, RecordingScorer, constant_scores
 from sed_task4.scores.score_curves import CURVES, write_curves
 from sed_task4.scores.score_files import SCORES, ClipScores, clip_edges, write_score_files
-from sed_task4.scores.submission import write_run_files
 from sed_task4.scores.systems import SystemOutput, TestSet, score_report, with_maestro
 from sed_task4.scores.tables import ALWAYS_ACTIVE
+from sed_task4.submission import write_run_files
 from sed_task4.validation import (
     ClipResult,
     ClipScorer,

@@ -22,7 +22,10 @@ from common.features.settings import feature_shape, frontend_of
 from common.io.files import write_text
 from common.simulation.dataset_folder import check_finished
 from sed_task4.clips.clip_groups import GROUP, group_problems
-from sed_task4.clips.dataset import (
+from sed_task4.clips.embeddings import find_embeddings, read_embeddings
+from sed_task4.clips.layouts import has_soft_labels, masks_classes
+from sed_task4.config import TaskConfig
+from sed_task4.dataset import (
     SOFT_COLUMNS,
     Clip,
     DatasetConfig,
@@ -31,23 +34,13 @@ from sed_task4.clips.dataset import (
     labels_of,
     warn_absent_classes,
 )
-from sed_task4.clips.embeddings import find_embeddings, read_embeddings
-from sed_task4.clips.labels import (
-    class_mask,
-    event_array,
-    frame_activity,
-    held,
-    multi_hot,
-    soft_activity,
-)
-from sed_task4.clips.layouts import has_soft_labels, masks_classes
-from sed_task4.config import TaskConfig
 from sed_task4.features import (
     FeatureConfig,
     compute_features,
     level_statistics_array,
     prepare_audio,
 )
+from sed_task4.labels import class_mask, event_array, frame_activity, held, multi_hot, soft_activity
 
 logger = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from common.features.levels import LevelConfig, magnitude_db
 from common.features.scaling import ScalingConfig
 from common.features.settings import FeatureSettings, as_frontend
 from common.features.spectral import MelNorm, MelScale, frames_in
-from sed_task4.clips.labels import LabelGrid, Rounding, Rule
+from sed_task4.labels import LabelGrid, Rounding, Rule
 
 _DENSITY_FLOOR = 1e-8
 _LEVEL_FLOOR = LevelConfig()  # -100 dB, for spectrograms that are drawn

@@ -21,17 +21,17 @@ from common.metrics.score_table import ScoreTable, format_score, score_cells
 from common.metrics.segment_based import count_frames
 from common.reports import run as reports
 from common.reports.run import Numbers
-from sed_task4.clips.dataset import events_by_name, find_clips
-from sed_task4.clips.labels import event_array, frame_activity
 from sed_task4.clips.lengths import cut_to_length, lengths_of_store
 from sed_task4.config import TaskConfig
 from sed_task4.curve_figures import psds_figure, threshold_figure
+from sed_task4.dataset import events_by_name, find_clips
 from sed_task4.extraction import open_store
 from sed_task4.features import FeatureConfig
+from sed_task4.labels import event_array, frame_activity
 from sed_task4.scores.score_curves import CURVES, SystemCurves, read_curves
-from sed_task4.scores.submission import EVENTS, read_submission
 from sed_task4.scores.systems import tags_of
 from sed_task4.scores.tables import ScoreReport, ScoreRow
+from sed_task4.submission import EVENTS, read_submission
 
 _CARDS = {"map": "mAP of tags", "clip_macro_f": "F of tags", "event_macro_f": "F of events"} | {
     "segment_macro_f": "F of 1 s segments"

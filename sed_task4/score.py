@@ -119,7 +119,7 @@ def score_files(
     """Scores an event file, or a folder of scores, prepared by `sed_task4.scores.scored_files`.
 
     Args:
-        estimated: see `sed_task4.scores.submission`; or a folder that predict.py wrote; or one of
+        estimated: see `sed_task4.submission`; or a folder that predict.py wrote; or one of
             score files, see `sed_task4.scores.score_files`.
         reference: as well; its file names are the test set. A row with only a name is a clip
             without events.
@@ -127,14 +127,14 @@ def score_files(
         classes: class names; None: the ten of the challenge.
         clip_s: length of the clips.
         ignore_unknown: leave out estimates of files that are not in the reference, as published.
-        strict: see `sed_task4.clips.dataset.parse_events`.
+        strict: see `sed_task4.dataset.parse_events`.
         audio: folder of the clips, whose lengths are read, or a table of their lengths; None: those
             that a run wrote next to its events, or `clip_s`.
 
     Raises:
         DataError: a file cannot be read, or estimates are of files that are not in the reference.
     """
-    from sed_task4.clips.dataset import DatasetConfig
+    from sed_task4.dataset import DatasetConfig
     from sed_task4.scores.score_files import is_score_folder
     from sed_task4.scores.scored_files import read_pair, read_score_pair
 
@@ -178,7 +178,7 @@ def _within_lengths(
         estimated: the event file, next to which a run writes lengths.
     """
     from sed_task4.clips.lengths import cut_to_length, lengths_of_files, log_cut, read_lengths
-    from sed_task4.scores.submission import CLIPS
+    from sed_task4.submission import CLIPS
 
     lengths = {}
     if audio is not None and audio.is_file():

@@ -14,10 +14,10 @@ from common.settings.mean_teacher import NetworkName
 from common.training.callbacks import Scorer
 from common.training.evaluation import Prediction
 from common.training.mean_teacher import outputs_of
-from sed_task4.clips.dataset import CERTAIN
-from sed_task4.clips.labels import events_of_classes
 from sed_task4.clips.lengths import cut_to_length, frames_within
+from sed_task4.dataset import CERTAIN
 from sed_task4.decoding import DecodingConfig, decode_clip
+from sed_task4.labels import events_of_classes
 from sed_task4.scores.maestro import MAESTRO_COLUMNS, RecordingScorer
 from sed_task4.scores.systems import ScoringConfig, detection_scores, named_scores, named_tag_scores
 from sed_task4.scores.threshold_scores import intersection_scores

@@ -22,11 +22,11 @@ from common.datasets.groups import count_groups, fold_problems
 from common.errors import ConfigError, DataError
 from common.simulation.dataset_folder import SETTINGS_FILE
 from seld.config import TaskConfig
+from seld.dataset import DatasetConfig, Events, find_recordings, read_labels
 from seld.metrics.dcase2019 import needs_grid
 from seld.metrics.years import YEARS
-from seld.recordings.dataset import DatasetConfig, Events, find_recordings, read_labels
+from seld.recording_list import LIST_NAME, Recording, group_members, has_list
 from seld.recordings.preconditions import check_settings, off_grid, problems
-from seld.recordings.recording_list import LIST_NAME, Recording, group_members, has_list
 from seld.simulation.simulator import own_sources
 
 _SPEED_OF_SOUND_M_S = 343.0

@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 from common.settings.augmentation import FeatureAugmentation, MixingSettings
 from common.settings.folds import FoldConfig
 from common.settings.tasks import BaseTask, TrainingConfig
+from seld.dataset import DatasetConfig
 from seld.features import KINDS, FeatureConfig
-from seld.recordings.dataset import DatasetConfig
 from seld.score import ScoringConfig
 from seld.simulation.settings import SimulationConfig
 

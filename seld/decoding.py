@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy.special import expit
 
-from seld.recordings.geometry import angles_of_vectors, cartesian_distance
+from seld.geometry import angles_of_vectors, cartesian_distance
 from seld.recordings.rows import make_rows, spans
 
 THRESHOLD = 0.5  # published for activities, and for the lengths of ACCDOA vectors

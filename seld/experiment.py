@@ -32,6 +32,7 @@ from common.training.stage_data import ModelInput, stage_data
 from common.training.system import Stage, parts
 from seld.augmentation import foa_transforms, foa_transforms_of_axes, microphone_transforms
 from seld.config import SWAPS, FoldConfig, SeldTraining, TaskConfig
+from seld.dataset import Events
 from seld.extraction import place_of, stored_members
 from seld.figures import (
     channel_titles,
@@ -40,9 +41,8 @@ from seld.figures import (
     quantities_of,
     recording_figure,
 )
+from seld.labels import rows_of_events, rows_on_circle
 from seld.metrics.dcase2019 import needs_grid
-from seld.recordings.dataset import Events
-from seld.recordings.labels import rows_of_events, rows_on_circle
 from seld.recordings.lengths import frames_of_recordings
 from seld.recordings.preconditions import (
     batch_problem,
@@ -54,7 +54,7 @@ from seld.recordings.preconditions import (
 )
 from seld.score import ScoredRecording
 from seld.scores.scoring import Scoring, scoring_of
-from seld.scores.submission import SUBMISSIONS, SubmissionFiles, submission_files
+from seld.submission import SUBMISSIONS, SubmissionFiles, submission_files
 from seld.validation import ValidationScorer, detects_only, score_names
 
 logger = logging.getLogger(__name__)

@@ -17,12 +17,12 @@ from common.errors import DataError
 from common.features.settings import feature_shape, frontend_of
 from common.simulation.dataset_folder import check_finished
 from seld.config import TaskConfig
+from seld.dataset import DatasetConfig, Events, find_recordings, parse_name, read_labels
 from seld.features import FeatureConfig, compute_features, prepare_audio
+from seld.labels import Rule, regression_labels
+from seld.recording_list import LIST_NAME, Attributes, Recording, group_members
 from seld.recordings import lengths
-from seld.recordings.dataset import DatasetConfig, Events, find_recordings, parse_name, read_labels
-from seld.recordings.labels import Rule, regression_labels
 from seld.recordings.preconditions import check_sets, check_settings
-from seld.recordings.recording_list import LIST_NAME, Attributes, Recording, group_members
 
 
 class SilentRecordingError(DataError):
@@ -216,7 +216,7 @@ def rule_of(dataset: DatasetConfig, features: FeatureConfig) -> Rule:
 
 
 def event_columns(dataset: DatasetConfig) -> int:
-    """Columns of stored events, see `seld.recordings.dataset.Events`; in 2019 without a source."""
+    """Columns of stored events, see `seld.dataset.Events`; in 2019 without a source."""
     return len(fields(Events)) if dataset.is_framewise else 6
 
 

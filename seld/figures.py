@@ -27,15 +27,15 @@ from common.features.spectral import decibels, stft
 from common.io.terminal import typed_text
 from common.settings.stft import Stft
 from common.settings.tasks import load_task
+from seld.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_labels
 from seld.features import FeatureConfig
-from seld.recordings.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_labels
-from seld.recordings.geometry import FULL_CIRCLE_DEG, AngleGrid
-from seld.recordings.labels import event_frames, rows_of_events
+from seld.geometry import FULL_CIRCLE_DEG, AngleGrid
+from seld.labels import event_frames, rows_of_events
+from seld.recording_list import has_list, read_list
 from seld.recordings.lengths import seconds_of, sounds_of
-from seld.recordings.recording_list import has_list, read_list
 from seld.recordings.rows import AZIMUTH, CLASS, DISTANCE, ELEVATION, FRAME, SOURCE
 from seld.recordings.tracking import with_voices
-from seld.scores.submission import SubmissionFiles, read_submission, submission_files
+from seld.submission import SubmissionFiles, read_submission, submission_files
 
 logger = logging.getLogger(__name__)
 Quantity = Literal["azimuth", "elevation", "distance"]

@@ -27,8 +27,8 @@ from seld.decoding import activity_of, aligned_tracks
 from seld.experiment import Experiment
 from seld.features import LiveFeatures, check_live, compute_features
 from seld.figures import Quantity, recording_figure
+from seld.geometry import AngleGrid, cartesian_to_spherical, vectors_of_angles
 from seld.recordings.frames import frames_in_recording
-from seld.recordings.geometry import AngleGrid, cartesian_to_spherical, vectors_of_angles
 from seld.recordings.rows import (
     AZIMUTH,
     CLASS,

@@ -40,16 +40,16 @@ from common.reports.run import (
     scores_if_any,
 )
 from seld.config import TaskConfig
+from seld.dataset import DatasetConfig, Events, find_recordings
 from seld.extraction import open_store, place_of
 from seld.figures import Quantity, azimuth_limits, quantities_of, runs, shown_rows
-from seld.recordings.dataset import DatasetConfig, Events, find_recordings
-from seld.recordings.labels import rows_of_events
+from seld.labels import rows_of_events
 from seld.recordings.lengths import frames_of_recordings
 from seld.recordings.rows import AZIMUTH, CLASS, DISTANCE, ELEVATION, FRAME, SOURCE
 from seld.recordings.tracking import with_voices
 from seld.score import ScoredRecording
 from seld.scores.scoring import activity_of_rows, scoring_of
-from seld.scores.submission import SUBMISSIONS, submission_files
+from seld.submission import SUBMISSIONS, submission_files
 
 _SOURCES = "Dashed: a second source of the same class at the same time, or a further one."
 # Largest change from frame to frame that is drawn as a movement.

@@ -25,22 +25,15 @@ from common.metrics.score_table import (
     published_scores,
 )
 from common.settings.section import Section
+from seld.dataset import DatasetConfig, Events, files_by_name, list_files, parse_name, read_labels
 from seld.metrics.dcase2019 import DEFINITIONS, SeldScorer, SeldScores, reference_for, seld_error
 from seld.metrics.years import YEARS
+from seld.recording_list import Attributes, has_list, read_list
 from seld.recordings.csv_formats import FORMATS
-from seld.recordings.dataset import (
-    DatasetConfig,
-    Events,
-    files_by_name,
-    list_files,
-    parse_name,
-    read_labels,
-)
 from seld.recordings.lengths import seconds_of, sounds_of
-from seld.recordings.recording_list import Attributes, has_list, read_list
 from seld.scores.location_score import LocationReport, published_rows
-from seld.scores.submission import read_submission, submission_files
 from seld.scores.year_folders import score_year_folder
+from seld.submission import read_submission, submission_files
 
 logger = logging.getLogger(__name__)
 
@@ -253,7 +246,7 @@ def score_folder(
     """Scores a folder of submission files against the metadata.
 
     Args:
-        submission_dir: one CSV file per recording, see `seld.scores.submission`.
+        submission_dir: one CSV file per recording, see `seld.submission`.
         metadata_dir: metadata files of the same names, or a dataset folder with a `recordings.csv`.
             Lengths are read from the sounds in the same folder, or in `foa_dev` next to
             `metadata_dev` and so on; a note names those without.

@@ -24,9 +24,9 @@ from typing import Literal
 import numpy as np
 
 from seld.config import TaskConfig
-from seld.recordings.dataset import Events
-from seld.recordings.geometry import vectors_of_angles
-from seld.recordings.labels import Rule, rows_of_events
+from seld.dataset import Events
+from seld.geometry import vectors_of_angles
+from seld.labels import Rule, rows_of_events
 from seld.recordings.rows import (
     AZIMUTH,
     CLASS,
@@ -235,7 +235,7 @@ class SeldTargets:
         label_hop_s: hop length of the labels in seconds.
         feature_hop_s: hop length of the features in seconds.
         activity: name of the output for the activity, of networks with separate heads.
-        rule: label frames that an event covers, see `seld.recordings.labels.event_frames`.
+        rule: label frames that an event covers, see `seld.labels.event_frames`.
     """
 
     form: TargetForm

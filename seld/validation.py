@@ -11,11 +11,11 @@ from common.training.callbacks import Scorer
 from common.training.ensemble import EarlierOutputs
 from common.training.evaluation import Prediction
 from common.training.system import Stage
+from seld.dataset import Events
 from seld.decoding import activity_of
-from seld.recordings.dataset import Events
 from seld.recordings.rows import wide_rows
 from seld.scores.scoring import Scoring, activity_of_rows
-from seld.scores.submission import SubmissionFiles
+from seld.submission import SubmissionFiles
 from seld.targets import SeldTargets
 
 MAP_NAMES = "map_macro", "map_micro"

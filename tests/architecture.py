@@ -130,8 +130,8 @@ def upward(graph: Mapping[str, set[str]]) -> list[str]:
 
 
 def modules_by_room() -> Counter[str]:
-    """Number of modules in each folder, without packages and the single modules of `common`."""
-    paths = [path for path in sources(*PACKAGES) if path.name != "__init__.py"]
+    """Number of modules in each folder of `common`, without packages and single modules."""
+    paths = [path for path in sources("common") if path.name != "__init__.py"]
     return Counter(name_of(path.parent) for path in paths if path.parent != ROOT / "common")
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from common.events.table import EventTable
-from sed_task4.clips.dataset import events_by_name
-from sed_task4.clips.labels import event_array
+from sed_task4.dataset import events_by_name
+from sed_task4.labels import event_array
 
 
 def table_of(events: pd.DataFrame, names: Sequence[str], classes: Sequence[str]) -> EventTable:

@@ -131,9 +131,9 @@ CASES["seld2019_features"] = seld2019_features
 
 def seld2019_labels(inputs: Arrays, settings: dict) -> dict[str, object]:
     from common.errors import DataError
-    from seld.recordings.dataset import DatasetConfig, parse_events
-    from seld.recordings.labels import reference_rows, regression_labels, rows_to_classification
-    from seld.scores.submission import format_submission
+    from seld.dataset import DatasetConfig, parse_events
+    from seld.labels import reference_rows, regression_labels, rows_to_classification
+    from seld.submission import format_submission
 
     dataset = DatasetConfig()
     outputs: dict[str, object] = {}
@@ -202,8 +202,8 @@ def seld2019_metrics_regr(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 
 def seld2019_metrics_clas(inputs: Arrays, settings: dict) -> dict[str, object]:
+    from seld.geometry import AngleGrid
     from seld.metrics.dcase2019 import SeldScorer
-    from seld.recordings.geometry import AngleGrid
 
     outputs: dict[str, object] = {}
     accumulated, total = [], SeldScorer("dcase2019")
@@ -221,9 +221,9 @@ def seld2019_metrics_clas(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 
 def seld2019_output_format(inputs: Arrays, settings: dict) -> dict[str, object]:
+    from seld.dataset import DatasetConfig
     from seld.metrics.dcase2019 import SeldScorer
-    from seld.recordings.dataset import DatasetConfig
-    from seld.scores.submission import format_submission, parse_submission
+    from seld.submission import format_submission, parse_submission
 
     outputs: dict[str, object] = {}
     n_frames, n_classes = DatasetConfig().n_frames, DatasetConfig().n_classes
@@ -242,7 +242,7 @@ def seld2019_output_format(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 
 def seld2019_folder_table(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from seld.recordings.dataset import DatasetConfig, parse_events, parse_name
+    from seld.dataset import DatasetConfig, parse_events, parse_name
     from seld.score import ScoredRecording, score_report
 
     dataset = DatasetConfig()
@@ -280,16 +280,16 @@ CASES |= {
 
 def _event_arrays(tsv: object, classes: list[str]) -> dict[str, np.ndarray]:
     """Events (n, 3) of each clip of a strong metadata file, in the order of the file."""
-    from sed_task4.clips.dataset import events_by_name, parse_strong
-    from sed_task4.clips.labels import event_array
+    from sed_task4.dataset import events_by_name, parse_strong
+    from sed_task4.labels import event_array
 
     by_name = events_by_name(*parse_strong(str(tsv), classes, strict=False))
     return {name: event_array(events, classes) for name, events in by_name.items()}
 
 
 def kong_labels(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from sed_task4.clips.dataset import parse_weak
-    from sed_task4.clips.labels import frame_activity, multi_hot, tags_of_events
+    from sed_task4.dataset import parse_weak
+    from sed_task4.labels import frame_activity, multi_hot, tags_of_events
 
     classes = inputs["labels"].tolist()
     events = _event_arrays(inputs["tsv"], classes)
@@ -305,8 +305,8 @@ def kong_labels(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 
 def dcase2018_manyhot(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from sed_task4.clips.dataset import parse_weak
-    from sed_task4.clips.labels import multi_hot
+    from sed_task4.dataset import parse_weak
+    from sed_task4.labels import multi_hot
 
     classes = inputs["label_list"].tolist()
     tags = parse_weak(str(inputs["weak_tsv"]), classes)

@@ -22,13 +22,13 @@ from common.settings.pipeline import PipelineConfig
 from common.settings.tasks import load_task
 from common.training.run_directory import open_run, read_settings
 from common.training.stage import finished_epochs
-from sed_task4.clips.dataset import DatasetConfig as ClipConfig
-from sed_task4.clips.dataset import find_clips
-from sed_task4.scores.submission import read_submission as read_events
-from sed_task4.scores.submission import write_submission as write_events
+from sed_task4.dataset import DatasetConfig as ClipConfig
+from sed_task4.dataset import find_clips
+from sed_task4.submission import read_submission as read_events
+from sed_task4.submission import write_submission as write_events
+from seld.dataset import DatasetConfig, find_recordings
 from seld.extraction import open_store, run
-from seld.recordings.dataset import DatasetConfig, find_recordings
-from seld.scores.submission import read_submission, write_submission
+from seld.submission import read_submission, write_submission
 from tests.common.training.test_stage import (
     Killed,
     MeanOutput,

@@ -19,8 +19,8 @@ from common.io.safe_yaml import read_yaml
 from common.models.saving import load_model
 from common.settings.folds import FoldConfig
 from common.training.evaluation import predict_recordings
-from sed_task4.clips import dataset as task4
-from sed_task4.segmentation.mixtures import dataset as segmentation
+from sed_task4 import dataset as task4
+from sed_task4.segmentation import dataset as segmentation
 from tests.fuzz.damage import yaml_bomb, zip_bomb, zip_of
 from tests.fuzz.models import valid_model
 from tests.fuzz.stores import valid_store

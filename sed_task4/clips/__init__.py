@@ -1,1 +1,1 @@
-"""Clips of SED datasets: layouts, annotations, labels, groups, parts of batches."""
+"""Clips of SED datasets: layouts, lengths, groups, windows, embeddings, parts of batches."""

@@ -15,8 +15,8 @@ import numpy as np
 
 from common.datasets.groups import apart_problem, check_deal, count_groups, deal_groups
 from common.errors import DataError
-from sed_task4.clips.dataset import Clip, labels_of
 from sed_task4.clips.recording_windows import Window
+from sed_task4.dataset import Clip, labels_of
 
 if TYPE_CHECKING:
     from sed_task4.config import SetsConfig

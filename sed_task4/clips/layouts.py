@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from common.errors import ConfigError
-from sed_task4.clips.labels import MAESTRO_TO_DESED
 from sed_task4.clips.published import CHALLENGE_CLASSES
+from sed_task4.labels import MAESTRO_TO_DESED
 
 Layout = Literal["dcase2019", "dcase2018", "desed2020", "desed2021", "desed2024"]
 Kind = Literal["weak", "strong", "soft", "unlabelled"]

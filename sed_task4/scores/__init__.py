@@ -1,1 +1,1 @@
-"""Score files and submissions, and scores over all thresholds."""
+"""Tables of scores, score files, and scores over all thresholds."""

@@ -29,10 +29,10 @@ from common.metrics.threshold_curves import (
     area_scores,
     best_f_scores,
 )
-from sed_task4.clips.dataset import CERTAIN, events_by_name
-from sed_task4.clips.labels import event_array, events_of_classes
 from sed_task4.clips.recording_windows import Window
+from sed_task4.dataset import CERTAIN, events_by_name
 from sed_task4.decoding import DecodingConfig, decision_scores, strided
+from sed_task4.labels import event_array, events_of_classes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +75,7 @@ def certain_labels(
     classes: Sequence[str],
     confidence: float = CERTAIN,
 ) -> SoftLabels:
-    """Takes the events of a table of soft labels, as `sed_task4.clips.dataset.parse_soft` reads it.
+    """Takes the events of a table of soft labels, as `sed_task4.dataset.parse_soft` reads it.
 
     Args:
         events: columns filename, onset, offset, event_label and confidence.

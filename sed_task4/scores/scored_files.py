@@ -14,11 +14,11 @@ import numpy as np
 
 from common.audio.formats import shown, stem_of
 from common.errors import DataError
-from sed_task4.clips import dataset as data
-from sed_task4.clips.dataset import REMOVAL_LIST
-from sed_task4.clips.labels import event_array
+from sed_task4 import dataset as data
+from sed_task4.dataset import REMOVAL_LIST
+from sed_task4.labels import event_array
 from sed_task4.scores.score_files import ClipScores, read_score_folder
-from sed_task4.scores.submission import CLIPS, read_predictions, read_submission, read_text_of
+from sed_task4.submission import CLIPS, read_predictions, read_submission, read_text_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,8 +18,8 @@ from common.metrics.score_table import published_scores
 from common.metrics.sed_eval_scores import event_based_by_sed_eval, segment_based_by_sed_eval
 from common.metrics.segment_based import segment_based_scores
 from common.metrics.tagging import TagScores, class_f_scores, tag_scores
-from sed_task4.clips.labels import events_of_classes
 from sed_task4.decoding import spread_tags
+from sed_task4.labels import events_of_classes
 from sed_task4.scores.maestro import MaestroScores
 from sed_task4.scores.tables import BASELINES, SCORES, ScoreReport, ScoreRow
 from sed_task4.scores.threshold_scores import (

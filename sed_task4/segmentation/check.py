@@ -12,17 +12,11 @@ from common.datasets.checks import AudioFacts, DatasetReport
 from common.datasets.groups import count_groups
 from common.errors import DataError
 from common.simulation.dataset_folder import SETTINGS_FILE
+from sed_task4.segmentation import dataset as data
+from sed_task4.segmentation import mixture_lists as lists
 from sed_task4.segmentation.config import TaskConfig
+from sed_task4.segmentation.dataset import LIST_NAME, DatasetConfig, EventFile, EventSounds, Mixture
 from sed_task4.segmentation.mixing import LIST_SETTINGS_NAME
-from sed_task4.segmentation.mixtures import dataset as data
-from sed_task4.segmentation.mixtures import mixture_lists as lists
-from sed_task4.segmentation.mixtures.dataset import (
-    LIST_NAME,
-    DatasetConfig,
-    EventFile,
-    EventSounds,
-    Mixture,
-)
 
 PUBLISHED_SOUNDS = 9473  # training files of FSDKaggle2018
 PUBLISHED_SCENES = 8640  # TUT Urban Acoustic Scenes 2018

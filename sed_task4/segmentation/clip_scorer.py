@@ -12,12 +12,12 @@ from common.events.table import EventTable
 from common.metrics.detection import nan_mean
 from common.metrics.event_based import event_based_scores
 from common.metrics.tagging import area_under_roc, average_precision
-from sed_task4.clips.labels import frame_activity, tags_of_events
 from sed_task4.clips.lengths import cut_to_length
 from sed_task4.decoding import DecodingConfig, decode_clip, tag_gate
+from sed_task4.labels import frame_activity, tags_of_events
 from sed_task4.segmentation import separation
-from sed_task4.segmentation.mixtures.dataset import DatasetConfig, Mixture
-from sed_task4.segmentation.mixtures.masks import class_masks, ideal_binary_mask
+from sed_task4.segmentation.dataset import DatasetConfig, Mixture
+from sed_task4.segmentation.masks import class_masks, ideal_binary_mask
 from sed_task4.segmentation.score import PUBLISHED_DECODING, ScoringConfig
 from sed_task4.segmentation.score_histogram import BinaryScores, ScoreHistogram
 from sed_task4.segmentation.separation import MaskFraming, SeparationQuality

@@ -9,7 +9,7 @@ from common.settings.folds import FoldConfig
 from common.settings.tasks import BaseTask, TrainingConfig
 from sed_task4.decoding import DecodingConfig
 from sed_task4.features import KINDS, FeatureConfig
-from sed_task4.segmentation.mixtures.dataset import DatasetConfig
+from sed_task4.segmentation.dataset import DatasetConfig
 from sed_task4.segmentation.score import PUBLISHED_DECODING, ScoringConfig
 from sed_task4.segmentation.simulation.settings import SimulationConfig
 

@@ -22,15 +22,15 @@ from common.training.evaluation import Prediction, predict_recordings
 from common.training.experiment import FoldedExperiment
 from common.training.stage_data import ModelInput, stage_data
 from common.training.system import Stage
-from sed_task4.scores.submission import write_run_files
 from sed_task4.segmentation import clip_scorer
 from sed_task4.segmentation.clip_scorer import ClipOutput, ClipTruth, SegmentationScorer
 from sed_task4.segmentation.config import TaskConfig
+from sed_task4.segmentation.dataset import Mixture, find_mixtures
+from sed_task4.segmentation.examples import EXAMPLES, write_example
 from sed_task4.segmentation.figures import LEARNING_PANELS
-from sed_task4.segmentation.mixtures.dataset import Mixture, find_mixtures
-from sed_task4.segmentation.mixtures.examples import EXAMPLES, write_example
 from sed_task4.segmentation.score import segmentation_report
 from sed_task4.segmentation.separation import MaskFraming
+from sed_task4.submission import write_run_files
 
 ClassScores = Mapping[str, np.ndarray]
 

@@ -15,12 +15,12 @@ from common.data.feature_store import FeatureStore
 from common.data.tfrecord import ArraySpec, ExampleSchema
 from common.features.settings import feature_shape, frontend_of
 from common.simulation.dataset_folder import check_finished
-from sed_task4.clips.labels import frame_activity, tags_of_events
 from sed_task4.extraction import clip_inputs
 from sed_task4.features import FeatureConfig
+from sed_task4.labels import frame_activity, tags_of_events
 from sed_task4.segmentation import mixing
 from sed_task4.segmentation.clip_scorer import mixture_events
-from sed_task4.segmentation.mixtures.dataset import DatasetConfig, Mixture, find_mixtures
+from sed_task4.segmentation.dataset import DatasetConfig, Mixture, find_mixtures
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,9 @@ from common.settings.parallel import ParallelConfig
 from common.settings.tasks import load_task
 from common.simulation.dataset_folder import as_stored, text_digest
 from common.simulation.random_streams import random_stream
-from sed_task4.segmentation.mixtures import dataset as data
-from sed_task4.segmentation.mixtures import mixture_lists as lists
-from sed_task4.segmentation.mixtures.dataset import (
+from sed_task4.segmentation import dataset as data
+from sed_task4.segmentation import mixture_lists as lists
+from sed_task4.segmentation.dataset import (
     LIST_NAME,
     MIX,
     DatasetConfig,

@@ -15,13 +15,13 @@ from common.errors import DataError, UserError
 from common.reports import run as reports
 from sed_task4 import report as sed_report
 from sed_task4.report import Tested
-from sed_task4.scores.submission import EVENTS
 from sed_task4.segmentation.config import TaskConfig
+from sed_task4.segmentation.dataset import find_mixtures
+from sed_task4.segmentation.examples import EXAMPLES
 from sed_task4.segmentation.extraction import open_store
-from sed_task4.segmentation.mixtures.dataset import find_mixtures
-from sed_task4.segmentation.mixtures.examples import EXAMPLES
 from sed_task4.segmentation.score import SegmentationReport
 from sed_task4.segmentation.segmenter import Segmenter
+from sed_task4.submission import EVENTS
 
 _CARDS = {"tag_ap": "mAP of tags", "sed_f": "F of frames", "mask_f": "F of masks"} | {
     "gain_db": "SI-SDR gain / dB"

@@ -29,11 +29,11 @@ from common.runtime.backend import start_backend
 from common.settings.tasks import check_task
 from common.training.run_directory import read_settings
 from sed_task4.decoding import decode_clip, gated_frames
-from sed_task4.scores.submission import EVENTS, write_submission
 from sed_task4.segmentation.clip_scorer import ClipOutput
+from sed_task4.segmentation.dataset import find_mixtures
 from sed_task4.segmentation.figures import curves_figure, separated_figure
-from sed_task4.segmentation.mixtures.dataset import find_mixtures
 from sed_task4.segmentation.separation import MaskFraming, check_length, separate
+from sed_task4.submission import EVENTS, write_submission
 
 logger = logging.getLogger(__name__)
 MASKS, FOLDER = "masks.npz", "separated"

@@ -13,9 +13,9 @@ import numpy as np
 
 from common.errors import DataError
 from common.simulation.random_streams import random_stream
-from sed_task4.clips import dataset as data
-from sed_task4.clips.dataset import DatasetConfig
+from sed_task4 import dataset as data
 from sed_task4.clips.layouts import LAYOUTS, SUFFIXES, Layout
+from sed_task4.dataset import DatasetConfig
 from sed_task4.simulation.settings import SceneSettings
 
 GENERATOR_NAME = "task4"

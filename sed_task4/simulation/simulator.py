@@ -19,8 +19,8 @@ from common.simulation.own_recordings import background_digest, source_digest
 from common.simulation.simulator import SimulationReport, Simulator
 from common.simulation.sound_bank import SoundBank, check_rate
 from common.simulation.source_selection import SoundSelection, count_sources
-from sed_task4.clips.dataset import DatasetConfig
 from sed_task4.clips.layouts import LAYOUTS, SUFFIXES, Layout, subset_place
+from sed_task4.dataset import DatasetConfig
 from sed_task4.simulation import plans as planning
 from sed_task4.simulation import rendering
 from sed_task4.simulation.plans import SETS, SUBSETS, TEST_EVERY, ClipPlan

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from sed_task4.clips import recording_windows
-from sed_task4.clips.dataset import SOFT_COLUMNS
 from sed_task4.clips.recording_windows import Window
+from sed_task4.dataset import SOFT_COLUMNS
 from sed_task4.simulation import plans as planning
 from sed_task4.simulation.plans import SUBSETS, ClipPlan, PlannedEvent, Slot
 from sed_task4.simulation.settings import SceneSettings

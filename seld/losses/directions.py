@@ -7,7 +7,7 @@ import keras
 
 from common.errors import ConfigError
 from common.models.losses import PACKAGE, MaskedBinaryCrossentropy, masked_mean, mean_over_replicas
-from seld.recordings.labels import INACTIVE_AZIMUTH_DEG, INACTIVE_ELEVATION_DEG
+from seld.labels import INACTIVE_AZIMUTH_DEG, INACTIVE_ELEVATION_DEG
 
 DoaOutput = Literal["polar", "xyz"]
 DoaLoss = Literal["mse", "masked_mse", "masked_mae", "masked_rmse", "masked_mse_2020"]

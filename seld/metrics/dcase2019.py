@@ -16,15 +16,15 @@ from dataclasses import asdict, dataclass, field, fields
 import numpy as np
 
 from common.metrics.segment_based import SegmentCounts, count_frames, count_segments
-from seld.metrics.matching import MAX_ASSIGNMENTS, assignments, problems_by_size
-from seld.recordings.dataset import DatasetConfig, Events
-from seld.recordings.geometry import (
+from seld.dataset import DatasetConfig, Events
+from seld.geometry import (
     AngleGrid,
     cartesian_distance,
     spherical_distances_of_pairs,
     spherical_to_cartesian,
 )
-from seld.recordings.labels import Rule, check_rows, reference_rows, rows_to_classification
+from seld.labels import Rule, check_rows, reference_rows, rows_to_classification
+from seld.metrics.matching import MAX_ASSIGNMENTS, assignments, problems_by_size
 from seld.recordings.rows import spans
 
 
@@ -33,10 +33,10 @@ class Definition:
     """Rules of one definition of the scores.
 
     Attributes:
-        label_rule: which frames an event covers, see `seld.recordings.labels.event_frames`.
+        label_rule: which frames an event covers, see `seld.labels.event_frames`.
         skip_last_frame: one-second blocks use 49 of their 50 frames.
         on_grid: directions are brought onto the grid's circle (clipped on the published grid, see
-            `seld.recordings.geometry.AngleGrid`), cut to whole degrees and lowered to the grid;
+            `seld.geometry.AngleGrid`), cut to whole degrees and lowered to the grid;
             equal (frame, class, direction) count once.
         per_pair: DOA error is divided by the matched pairs, and undefined without any; otherwise by
             all estimated directions, also those in frames without reference, and 0 without any.

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from seld.geometry import vectors_of_angles
 from seld.metrics.matching import Cells, Pairs, cells_of, match
 from seld.metrics.years import YearRules
-from seld.recordings.geometry import vectors_of_angles
 from seld.recordings.rows import AZIMUTH, DISTANCE, ELEVATION, FRAME, ONSCREEN, SOURCE, ranks
 
 COUNTS = (

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from seld.recordings.geometry import cartesian_distance, spherical_to_cartesian
+from seld.geometry import cartesian_distance, spherical_to_cartesian
 from seld.recordings.rows import AZIMUTH, CLASS, ELEVATION, FRAME
 
 MAX_ASSIGNMENTS = 120  # up to this many, all assignments of a frame are tried, vectorised

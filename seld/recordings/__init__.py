@@ -1,1 +1,1 @@
-"""Recordings of SELD datasets: layouts, annotations, frames, directions."""
+"""Recordings of SELD datasets: layouts, csv formats, rows, frames, lengths, preconditions."""

@@ -16,7 +16,7 @@ import numpy as np
 from common.errors import ConfigError, DataError
 from common.io.files import write_text
 from common.io.tables import number_hint, read_text, split_row, to_number
-from seld.recordings.geometry import angles_of_vectors, vectors_of_angles
+from seld.geometry import angles_of_vectors, vectors_of_angles
 from seld.recordings.rows import (
     AZIMUTH,
     CLASS,

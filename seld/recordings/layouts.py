@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from common.errors import DataError
-from seld.recordings.recording_list import LIST_NAME, Attributes
+from seld.recording_list import LIST_NAME, Attributes
 
 LayoutName = Literal[
     "tau2019", "tau2020", "tau2021", "starss2022", "starss2023", "starss2024", "stereo2025", "list"
@@ -63,9 +63,9 @@ class Layout:
         classes: event classes in the order of their numbers.
         folds: splits of the development set as published.
         metadata_format: format of its metadata files, see `seld.recordings.csv_formats`; None:
-            events with onset and offset, see `seld.recordings.dataset`.
+            events with onset and offset, see `seld.dataset`.
         submission_format: format of the files that its scorer reads; None: see
-            `seld.scores.submission`.
+            `seld.submission`.
         formats: audio formats; each has folders such as `foa_dev`.
         sample_rate_hz: sample rate.
         label_hop_s: hop length of the labels in seconds; those of 2019 are onsets and offsets.

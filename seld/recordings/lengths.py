@@ -9,8 +9,8 @@ from common.audio.formats import is_sound
 from common.datasets import lengths
 from common.datasets.lengths import SAMPLES, length_facts
 from common.errors import DataError
-from seld.recordings.dataset import DatasetConfig, find_recordings
-from seld.recordings.recording_list import Recording, has_list, read_list
+from seld.dataset import DatasetConfig, find_recordings
+from seld.recording_list import Recording, has_list, read_list
 
 if TYPE_CHECKING:  # it loads TensorFlow, which scoring files does without
     from common.data.feature_store import FeatureStore

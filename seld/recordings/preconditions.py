@@ -11,12 +11,12 @@ from common.data.sequences import batches_per_pass
 from common.errors import ConfigError, DataError
 from common.features.spectral import frames_in
 from seld.config import FoldConfig, TaskConfig
+from seld.dataset import DatasetConfig, Events, read_lines
 from seld.features import FeatureConfig, check_audio
+from seld.geometry import OFF_GRID_REMEDY
 from seld.metrics.dcase2019 import needs_grid
-from seld.recordings.dataset import DatasetConfig, Events, read_lines
-from seld.recordings.geometry import OFF_GRID_REMEDY
+from seld.recording_list import Recording
 from seld.recordings.lengths import facts_of, known_samples
-from seld.recordings.recording_list import Recording
 
 _SHOWN = 5  # of several problems, in an error
 

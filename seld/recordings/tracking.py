@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from seld.geometry import cartesian_distance, vectors_of_angles
 from seld.metrics.matching import assign
-from seld.recordings.geometry import cartesian_distance, vectors_of_angles
 from seld.recordings.rows import AZIMUTH, CLASS, ELEVATION, FRAME, SOURCE, wide_rows
 
 

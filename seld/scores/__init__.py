@@ -1,1 +1,1 @@
-"""Scores of events with their locations, and the files that hold them."""
+"""Scores of events with their locations, of runs and of folders of each year."""

@@ -13,12 +13,12 @@ import numpy as np
 
 from common.metrics.score_table import ScoreTables, format_score
 from seld.config import TaskConfig
+from seld.dataset import Events
+from seld.labels import rows_of_events
 from seld.metrics.dcase2019 import SeldScorer, reference_for
 from seld.metrics.jackknife import score_intervals
 from seld.metrics.location_aware import LocationScorer
 from seld.metrics.years import YEARS, year_rules
-from seld.recordings.dataset import Events
-from seld.recordings.labels import rows_of_events
 from seld.recordings.rows import CLASS, ELEVATION, wide_rows
 from seld.score import SCORES, ScoredRecording, score_report
 from seld.scores.location_score import (

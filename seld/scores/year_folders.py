@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from common.errors import DataError
+from seld.dataset import list_files
 from seld.metrics.years import YearRules, year_rules
+from seld.recording_list import has_list, read_list
 from seld.recordings.csv_formats import read_rows
-from seld.recordings.dataset import list_files
 from seld.recordings.frames import frames_in_recording
 from seld.recordings.lengths import seconds_of, sounds_of
-from seld.recordings.recording_list import has_list, read_list
 from seld.recordings.rows import no_rows
 from seld.scores.location_score import LocationRecording, LocationReport, layout_of, location_report
 

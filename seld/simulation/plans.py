@@ -10,7 +10,7 @@ from common.errors import DataError
 from common.simulation.random_streams import random_stream
 from common.simulation.scenes import draw_layer
 from common.simulation.trajectories import Trajectory
-from seld.recordings.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_labels
+from seld.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_labels
 from seld.recordings.layouts import EVALUATION_SPLIT, Layout
 from seld.simulation.settings import SceneSettings
 

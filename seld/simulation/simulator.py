@@ -18,7 +18,7 @@ from common.simulation.own_recordings import source_digest
 from common.simulation.simulator import SimulationReport, Simulator
 from common.simulation.sound_bank import check_rate
 from common.simulation.source_selection import SoundSelection, count_sources
-from seld.recordings.dataset import DatasetConfig
+from seld.dataset import DatasetConfig
 from seld.recordings.layouts import EVALUATION_SPLIT, LAYOUTS, LISTED, Layout
 from seld.recordings.layouts import SETS as SET_NAMES
 from seld.simulation import framewise, rendering

@@ -17,9 +17,9 @@ from common.models.conv_recurrent import (
 )
 from common.training.system import Stage
 from seld.decoding import output_frames
+from seld.geometry import FLOAT32_SLACK_DEG, snapped_deg
+from seld.labels import INACTIVE_ELEVATION_DEG
 from seld.losses.directions import seld_losses
-from seld.recordings.geometry import FLOAT32_SLACK_DEG, snapped_deg
-from seld.recordings.labels import INACTIVE_ELEVATION_DEG
 
 
 class NetworkConfig(ConvRecurrentConfig):

@@ -11,8 +11,8 @@ from common.errors import ConfigError
 from common.models.layers import Aggregate, NormConfig, Pooling, RecurrentGates, stacked_conv_block
 from common.models.torch_weights import BATCH_NORM
 from common.training.system import Stage
+from seld.geometry import FLOAT32_SLACK_DEG, snapped_deg
 from seld.losses.directions import two_stage_losses
-from seld.recordings.geometry import FLOAT32_SLACK_DEG, snapped_deg
 
 Size = Annotated[int, Field(gt=0)]
 ReverseInit = Literal["same", "torch"]

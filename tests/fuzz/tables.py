@@ -14,18 +14,18 @@ from common.errors import DataError
 from common.io.files import is_file_name
 from common.io.tables import number_hint, parse_table, read_text, to_number, to_numbers
 from common.simulation.own_recordings import find_own_recordings
-from sed_task4.clips import dataset as task4
+from sed_task4 import dataset as task4
 from sed_task4.clips.lengths import read_lengths
 from sed_task4.score import score_files
-from sed_task4.scores.submission import CLIPS
-from sed_task4.scores.submission import read_submission as read_task4_submission
 from sed_task4.scores.systems import ScoringConfig
-from sed_task4.segmentation.mixtures import dataset as segmentation
+from sed_task4.segmentation import dataset as segmentation
+from sed_task4.submission import CLIPS
+from sed_task4.submission import read_submission as read_task4_submission
+from seld.dataset import COLUMNS, DatasetConfig, find_recordings, read_labels
+from seld.recording_list import LIST_NAME, read_list
 from seld.recordings.csv_formats import FORMATS, parse_rows_and_vectors, read_rows
-from seld.recordings.dataset import COLUMNS, DatasetConfig, find_recordings, read_labels
-from seld.recordings.recording_list import LIST_NAME, read_list
 from seld.score import score_folder
-from seld.scores.submission import read_submission
+from seld.submission import read_submission
 from tests.event_tables import table_of
 from tests.fuzz.damage import ODD_TEXTS, damaged_table, damaged_yaml, garbage
 from tests.fuzz.engine import Files, Target

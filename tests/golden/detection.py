@@ -44,9 +44,9 @@ def kong_submission(inputs: Arrays, settings: dict) -> dict[str, object]:
     from common.metrics.event_based import event_based_scores
     from common.metrics.segment_based import segment_based_scores
     from common.metrics.tagging import tag_scores
-    from sed_task4.clips.dataset import parse_strong
+    from sed_task4.dataset import parse_strong
     from sed_task4.decoding import decode_clip
-    from sed_task4.scores.submission import format_submission
+    from sed_task4.submission import format_submission
     from tests.event_tables import table_of
 
     names, classes = inputs["names"].tolist(), inputs["labels"].tolist()
@@ -115,7 +115,7 @@ def dcase2018_postprocessing(inputs: Arrays, settings: dict) -> dict[str, object
 
 
 def _tables(inputs: Arrays, names: list[str] | None, classes: list[str] | None) -> Any:
-    from sed_task4.clips.dataset import DatasetConfig, parse_strong
+    from sed_task4.dataset import DatasetConfig, parse_strong
     from tests.event_tables import table_of
 
     known = classes or DatasetConfig().classes

@@ -8,13 +8,13 @@ from tests.golden.recipes import Arrays
 
 
 def tfseg_mixture(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from sed_task4.segmentation.mixtures.dataset import (
+    from sed_task4.segmentation.dataset import (
         DatasetConfig,
         mixture_entry,
         parse_event_files,
         parse_scene_names,
     )
-    from sed_task4.segmentation.mixtures.mixture_lists import (
+    from sed_task4.segmentation.mixture_lists import (
         draw_folds,
         draw_mixtures,
         format_folds,
@@ -52,9 +52,9 @@ def tfseg_mixing(inputs: Arrays, settings: dict) -> dict[str, object]:
     from common.features.settings import as_frontend
     from common.features.spectral import density_magnitude
     from sed_task4.features import FeatureConfig
+    from sed_task4.segmentation.dataset import MixtureEvent
+    from sed_task4.segmentation.masks import ideal_binary_mask, ideal_ratio_mask
     from sed_task4.segmentation.mixing import mix, normalise_energy
-    from sed_task4.segmentation.mixtures.dataset import MixtureEvent
-    from sed_task4.segmentation.mixtures.masks import ideal_binary_mask, ideal_ratio_mask
 
     rate = 32000
     keys = "event_audio_name", "event_label", "onset", "offset"

@@ -15,7 +15,7 @@ def _events_by_name(
     import pandas as pd
 
     from common.io.tables import parse_table
-    from sed_task4.clips.labels import event_array
+    from sed_task4.labels import event_array
 
     columns = ("filename", "onset", "offset", "event_label")
     table = parse_table(str(tsv), columns, "tsv", optional=("confidence",)).columns
@@ -37,8 +37,8 @@ def _records(
 
 
 def mt2019_labels(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from sed_task4.clips.dataset import parse_weak
-    from sed_task4.clips.labels import LabelGrid, frame_activity, multi_hot, weak_activity
+    from sed_task4.dataset import parse_weak
+    from sed_task4.labels import LabelGrid, frame_activity, multi_hot, weak_activity
 
     config, n_frames = settings["config"], int(inputs["n_frames"])
     classes = inputs["labels"].tolist()
@@ -61,14 +61,14 @@ def desed_labels(inputs: Arrays, settings: dict) -> dict[str, object]:
     import pandas as pd
 
     from common.io.tables import parse_table
-    from sed_task4.clips.labels import (
+    from sed_task4.decoding import DecodingConfig, decode_clip
+    from sed_task4.labels import (
         LabelGrid,
         frame_activity,
         soft_activity,
         tags_of_events,
         with_aliases,
     )
-    from sed_task4.decoding import DecodingConfig, decode_clip
 
     classes, outputs = inputs["labels"].tolist(), dict[str, object]()
     plain = DecodingConfig(decoder="median", median_frames=1, tag_threshold=None)
@@ -102,8 +102,8 @@ def desed_labels(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 def mt2019_decode(inputs: Arrays, settings: dict) -> dict[str, object]:
     from common.events.postprocess import regions
-    from sed_task4.clips.labels import LabelGrid
     from sed_task4.decoding import DecodingConfig, decode_clip
+    from sed_task4.labels import LabelGrid
 
     config = settings["config"]
     decoding = DecodingConfig(
@@ -124,8 +124,8 @@ def mt2019_decode(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 
 def desed_decode(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from sed_task4.clips.labels import LabelGrid
     from sed_task4.decoding import DecodingConfig, decode_clip, filtered_scores
+    from sed_task4.labels import LabelGrid
 
     config, classes = settings["config"], inputs["labels"].tolist()
     frame_s = LabelGrid(config["fs"], config["hop"], config["pooling"]).frame_s

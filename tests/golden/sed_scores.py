@@ -10,8 +10,8 @@ from tests.golden.recipes import Arrays
 
 def _truth(inputs: Arrays) -> tuple[list[str], list[np.ndarray]]:
     """File names of the clips, and their events (n, 3)."""
-    from sed_task4.clips.dataset import events_by_name, parse_strong
-    from sed_task4.clips.labels import event_array
+    from sed_task4.dataset import events_by_name, parse_strong
+    from sed_task4.labels import event_array
 
     classes = inputs["labels"].tolist()
     names = [f"{name}.wav" for name in inputs["names"].tolist()]
@@ -230,8 +230,8 @@ def mt2019_weak_f(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 def maestro_mpauc(inputs: Arrays, settings: dict) -> dict[str, object]:
     from common.events.table import EVENT_COLUMNS, events_frame
-    from sed_task4.clips.dataset import parse_soft
     from sed_task4.clips.layouts import SubsetPlace
+    from sed_task4.dataset import parse_soft
     from sed_task4.scores.maestro import (
         certain_labels,
         maestro_scores,

@@ -9,8 +9,8 @@ from tests.golden.recipes import Arrays
 
 def tfseg_sed(inputs: Arrays, settings: dict) -> dict[str, object]:
     from common.events.table import events_frame
-    from sed_task4.clips.labels import frame_activity
     from sed_task4.decoding import decode_clip
+    from sed_task4.labels import frame_activity
     from sed_task4.segmentation.score import PUBLISHED_DECODING
 
     clips, classes, frames = inputs["meta_json"], inputs["labels"].tolist(), inputs["sed_output"]

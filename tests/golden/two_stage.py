@@ -84,7 +84,7 @@ def losses(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 
 def twostage_submission(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from seld.scores.submission import format_submission
+    from seld.submission import format_submission
     from seld.systems import two_stage
 
     outputs = {"sed": inputs["events"], "doa": inputs["doas"]}

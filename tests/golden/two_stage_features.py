@@ -16,9 +16,9 @@ def twostage_features(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 def twostage_labels(inputs: Arrays, settings: dict) -> dict[str, object]:
     from common.errors import DataError
+    from seld.dataset import DatasetConfig, parse_events
     from seld.features import FeatureConfig
-    from seld.recordings.dataset import DatasetConfig, parse_events
-    from seld.recordings.labels import regression_labels
+    from seld.labels import regression_labels
 
     dataset, config = DatasetConfig(), FeatureConfig(kind="logmel_gcc")
     n_frames = 1 + round(dataset.recording_s / config.hop_s)

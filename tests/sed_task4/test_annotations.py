@@ -12,7 +12,8 @@ from dcase_util.containers import MetaDataContainer
 from common.cli.check_dataset import check_dataset
 from common.errors import DataError
 from common.settings.tasks import load_task
-from sed_task4.clips.dataset import (
+from sed_task4.clips.published import CHALLENGE_CLASSES, is_published
+from sed_task4.dataset import (
     DatasetConfig,
     find_clips,
     parse_events,
@@ -20,9 +21,8 @@ from sed_task4.clips.dataset import (
     parse_strong,
     parse_weak,
 )
-from sed_task4.clips.labels import event_array, frame_activity, tags_of_events
-from sed_task4.clips.published import CHALLENGE_CLASSES, is_published
 from sed_task4.extraction import run
+from sed_task4.labels import event_array, frame_activity, tags_of_events
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 CLASSES = ("Cat", "Dog", "Speech")

@@ -15,7 +15,7 @@ from common.errors import ConfigError, DataError
 from common.features.levels import magnitude_db
 from common.settings.parallel import ParallelConfig
 from common.settings.pipeline import PipelineConfig
-from sed_task4.clips.dataset import DatasetConfig, read_names
+from sed_task4.dataset import DatasetConfig, read_names
 from sed_task4.extraction import ACCESS_ERRORS, is_extracted, open_store, run, store_folder
 from sed_task4.features import FeatureConfig, extract_features
 

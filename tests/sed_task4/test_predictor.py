@@ -19,7 +19,7 @@ from common.inference.outputs import predict_file
 from common.training.evaluation import predict_recordings
 from common.training.stage import BEST, load_model
 from common.training.stage_data import ModelInput
-from sed_task4.clips.dataset import Clip
+from sed_task4.dataset import Clip
 from sed_task4.experiment import MEDIANS, THRESHOLDS, Experiment
 from sed_task4.extraction import ExampleMaker, example_schema
 from sed_task4.segmentation.segmenter import Segmenter

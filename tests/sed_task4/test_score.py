@@ -17,7 +17,6 @@ from sed_task4.decoding import DecodingConfig, decode_clip
 from sed_task4.score import main, score_files
 from sed_task4.scores import systems
 from sed_task4.scores.maestro import maestro_scores
-from sed_task4.scores.submission import write_submission
 from sed_task4.scores.systems import (
     ScoringConfig,
     SystemOutput,
@@ -27,6 +26,7 @@ from sed_task4.scores.systems import (
     with_maestro,
 )
 from sed_task4.scores.tables import ScoreReport
+from sed_task4.submission import write_submission
 from sed_task4.validation import ClipScorer
 from tests.common.metrics.random_events import random_tables
 

@@ -18,7 +18,7 @@ from seld.augmentation import (
     microphone_transforms,
 )
 from seld.features import KINDS, FeatureConfig, extract_features
-from seld.recordings.geometry import cartesian_to_spherical, spherical_to_cartesian
+from seld.geometry import cartesian_to_spherical, spherical_to_cartesian
 
 RATE_HZ, SAMPLES = 24000, 7200
 DIRECTIONS_DEG = np.array([[30.0, 20.0], [-110.0, -40.0]])

@@ -8,14 +8,14 @@ from common.data.augmentation import transform_angles
 from common.display.spectrogram import Spectrogram
 from common.errors import DataError
 from seld.augmentation import audio_tables, foa_transforms
+from seld.dataset import DatasetConfig, parse_events
 from seld.figures import azimuth_limits, recording_figure
+from seld.geometry import AngleGrid, snapped_deg
+from seld.labels import rows_on_circle, rows_to_classification
 from seld.metrics.dcase2019 import DEFINITIONS
 from seld.predictor import average_outputs
-from seld.recordings.dataset import DatasetConfig, parse_events
-from seld.recordings.geometry import AngleGrid, snapped_deg
-from seld.recordings.labels import rows_on_circle, rows_to_classification
 from seld.score import ScoredRecording, score_report
-from seld.scores.submission import as_submitted
+from seld.submission import as_submitted
 from seld.systems import seldnet, two_stage
 
 HEADER = "sound_event_recording,start_time,end_time,ele,azi,dist\n"

@@ -19,10 +19,10 @@ from common.errors import ConfigError, DataError
 from common.settings.parallel import ParallelConfig
 from common.settings.pipeline import PipelineConfig
 from seld.augmentation import AZIMUTH_OFFSETS_DEG, audio_transform, foa_transforms
+from seld.dataset import DatasetConfig, Events, read_labels
 from seld.extraction import is_extracted, open_store, run, store_folder
 from seld.features import KINDS, FeatureConfig, extract_features
-from seld.recordings.dataset import DatasetConfig, Events, read_labels
-from seld.recordings.labels import regression_labels
+from seld.labels import regression_labels
 
 RATE = 16000
 DATASET = DatasetConfig(classes=("knock", "drawer", "cough"), sample_rate_hz=RATE, recording_s=2.0)

@@ -7,6 +7,7 @@ import soundfile
 
 from common.display.spectrogram import Spectrogram
 from common.features.settings import feature_shape
+from seld.dataset import DatasetConfig, Events
 from seld.features import FeatureConfig
 from seld.figures import (
     LEARNING_PANELS,
@@ -24,7 +25,6 @@ from seld.figures import (
     spectrogram_of,
 )
 from seld.metrics.years import YEARS
-from seld.recordings.dataset import DatasetConfig, Events
 from seld.recordings.rows import make_rows
 from seld.scores.scoring import LocationScoring
 

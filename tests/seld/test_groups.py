@@ -15,9 +15,9 @@ from common.settings.parallel import ParallelConfig
 from common.settings.tasks import load_task
 from common.simulation.dataset_folder import SETTINGS_FILE, read_settings
 from seld.cli import main
+from seld.dataset import DatasetConfig
 from seld.extraction import open_store, place_of, stored_members
-from seld.recordings.dataset import DatasetConfig
-from seld.recordings.recording_list import read_list
+from seld.recording_list import read_list
 from seld.simulation.rendering import select_sounds
 from seld.simulation.settings import SimulationConfig, scene_settings
 from seld.simulation.simulator import SeldSimulator

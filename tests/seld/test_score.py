@@ -13,11 +13,11 @@ from pydantic import ValidationError
 from common.errors import DataError
 from common.io.files import write_json
 from common.metrics.score_table import format_score
+from seld.dataset import DatasetConfig, Events
+from seld.labels import reference_rows
 from seld.metrics.dcase2019 import DEFINITIONS, SeldScorer, reference_for
-from seld.recordings.dataset import DatasetConfig, Events
-from seld.recordings.labels import reference_rows
 from seld.score import ScoredRecording, ScoringConfig, main, score_folder, score_report
-from seld.scores.submission import write_submission
+from seld.submission import write_submission
 
 DATASET = DatasetConfig(recording_s=10.0)
 PLACES = [(1, 0, 1), (1, 1, 2), (2, 0, 2), (2, 1, 1)]  # split, room, overlap

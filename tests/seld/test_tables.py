@@ -7,15 +7,9 @@ import pytest
 import soundfile
 
 from common.errors import DataError
-from seld.recordings.dataset import (
-    DatasetConfig,
-    find_recordings,
-    parse_events,
-    parse_name,
-    read_labels,
-)
-from seld.recordings.recording_list import LIST_NAME, read_list
-from seld.scores.submission import parse_submission
+from seld.dataset import DatasetConfig, find_recordings, parse_events, parse_name, read_labels
+from seld.recording_list import LIST_NAME, read_list
+from seld.submission import parse_submission
 from tests.seld.test_check import findings, make_dataset
 
 COLUMNS = "sound_event_recording,start_time,end_time,ele,azi,dist"

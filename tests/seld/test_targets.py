@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from seld.recordings.dataset import events_of_rows
-from seld.recordings.labels import rows_of_events
+from seld.dataset import events_of_rows
+from seld.labels import rows_of_events
 from seld.recordings.rows import CLASS, FRAME, SOURCE, make_rows
 from seld.targets import SeldTargets, TargetForm, assign_tracks
 

@@ -10,7 +10,7 @@ import pytest
 
 from common.models.layers import weights_by_name
 from seld.cli import main
-from seld.scores.submission import read_submission
+from seld.submission import read_submission
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 SMALL = {

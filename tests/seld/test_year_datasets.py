@@ -5,8 +5,8 @@ import pytest
 
 from common.errors import ConfigError, DataError
 from common.settings.tasks import validate
-from seld.recordings.dataset import DatasetConfig, find_recordings, read_labels
-from seld.recordings.labels import rows_of_events
+from seld.dataset import DatasetConfig, find_recordings, read_labels
+from seld.labels import rows_of_events
 from seld.simulation.simulator import SeldSimulator
 from tests.runs import task_of
 

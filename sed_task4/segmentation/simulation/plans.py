@@ -6,7 +6,7 @@ from typing import Literal
 
 from common.simulation.random_streams import random_stream
 from common.simulation.sound_bank import DurationRange
-from sed_task4.segmentation.mixtures.dataset import EVENT_COLUMNS, EventFile
+from sed_task4.segmentation.dataset import EVENT_COLUMNS, EventFile
 
 SCENE_COLUMNS = ("filename", "scene_label", "identifier", "source_label")
 CITIES = ("barcelona", "helsinki", "london", "paris", "stockholm", "vienna")

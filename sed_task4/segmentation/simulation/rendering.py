@@ -15,7 +15,7 @@ from common.simulation.random_streams import Draw, random_stream
 from common.simulation.sound_bank import mapped_array, save_array, synthesise
 from common.simulation.sounds.streets import pass_cars, run_engine, sing_birds
 from common.simulation.sounds.synthesis import coloured_noise, rms
-from sed_task4.segmentation.mixtures.dataset import EventFile
+from sed_task4.segmentation.dataset import EventFile
 from sed_task4.segmentation.simulation.plans import LABEL_SOUNDS, SCENE_SOUNDS, LoopKind, SceneFile
 from sed_task4.segmentation.simulation.settings import SoundSettings
 

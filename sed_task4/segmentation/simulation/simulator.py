@@ -16,9 +16,9 @@ from common.io.files import write_text
 from common.simulation.dataset_folder import SETTINGS_FILE, read_settings, text_digest
 from common.simulation.simulator import SimulationReport, Simulator
 from common.simulation.sound_bank import check_rate
+from sed_task4.segmentation import dataset as data
+from sed_task4.segmentation.dataset import DatasetConfig, EventFile
 from sed_task4.segmentation.mixing import forget_mixtures
-from sed_task4.segmentation.mixtures import dataset as data
-from sed_task4.segmentation.mixtures.dataset import DatasetConfig, EventFile
 from sed_task4.segmentation.simulation import plans as planning
 from sed_task4.segmentation.simulation import rendering
 from sed_task4.segmentation.simulation.plans import LABEL_SOUNDS, SCENE_SOUNDS, SceneFile

@@ -21,9 +21,9 @@ from sed_task4.clips.clip_groups import (
     hold_out,
     subset_problems,
 )
-from sed_task4.clips.dataset import DatasetConfig, find_clips, parse_groups
 from sed_task4.clips.training_sets import read_split
 from sed_task4.config import SetsConfig
+from sed_task4.dataset import DatasetConfig, find_clips, parse_groups
 from sed_task4.experiment import stored_sources
 from sed_task4.extraction import open_store, run
 from tests.sed_task4.test_extraction import CNN, Task

@@ -14,10 +14,10 @@ from common.data.sequences import SequenceFormat
 from common.errors import DataError
 from common.settings.parallel import ParallelConfig
 from common.settings.pipeline import PipelineConfig
-from sed_task4.clips.dataset import DatasetConfig
 from sed_task4.clips.embeddings import EmbeddingsConfig, find_embeddings, read_embeddings
 from sed_task4.clips.layouts import MAESTRO_CLASSES
 from sed_task4.clips.published import CHALLENGE_CLASSES
+from sed_task4.dataset import DatasetConfig
 from sed_task4.extraction import open_store, run, store_folder
 from sed_task4.features import FeatureConfig
 

@@ -11,7 +11,9 @@ from common.cli.check_dataset import check_dataset
 from common.errors import DataError
 from common.settings.tasks import load_task
 from sed_task4.clips.clip_groups import hold_out, scene_of, sources_of
-from sed_task4.clips.dataset import (
+from sed_task4.clips.layouts import LAYOUTS, MAESTRO_CLASSES, MAESTRO_EVALUATED, SUFFIXES
+from sed_task4.clips.published import CHALLENGE_CLASSES
+from sed_task4.dataset import (
     DatasetConfig,
     certain_events,
     find_clips,
@@ -19,8 +21,6 @@ from sed_task4.clips.dataset import (
     merged_overlaps,
     parse_soft,
 )
-from sed_task4.clips.layouts import LAYOUTS, MAESTRO_CLASSES, MAESTRO_EVALUATED, SUFFIXES
-from sed_task4.clips.published import CHALLENGE_CLASSES
 from sed_task4.extraction import clip_labels, example_schema
 from sed_task4.features import FeatureConfig
 from tests.sed_task4.written_files import write_files

@@ -20,8 +20,8 @@ from sed_task4.clips.lengths import (
 from sed_task4.decoding import DecodingConfig
 from sed_task4.experiment import Experiment
 from sed_task4.score import main
-from sed_task4.scores.submission import CLIPS, write_run_files
 from sed_task4.scores.systems import ScoringConfig, SystemOutput, TestSet, score_report
+from sed_task4.submission import CLIPS, write_run_files
 from sed_task4.validation import ClipScorer
 from tests.sed_task4.test_extraction import Task, run, write_clip, write_metadata
 

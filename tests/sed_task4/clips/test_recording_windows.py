@@ -4,8 +4,8 @@ import pytest
 
 from common.errors import DataError
 from sed_task4.clips.clip_groups import scene_of, sources_of
-from sed_task4.clips.dataset import Clip
 from sed_task4.clips.recording_windows import Window, windows_of
+from sed_task4.dataset import Clip
 
 
 def test_names_of_windows_hold_their_times():

@@ -7,8 +7,8 @@ import pytest
 
 from common.errors import DataError
 from common.events.table import EventTable
-from sed_task4.clips.dataset import parse_soft
 from sed_task4.clips.layouts import LAYOUTS
+from sed_task4.dataset import parse_soft
 from sed_task4.decoding import DecodingConfig
 from sed_task4.scores.maestro import (
     MAESTRO_CLASS_COLUMNS,

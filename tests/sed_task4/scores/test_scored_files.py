@@ -8,11 +8,11 @@ import yaml
 
 from common.errors import DataError
 from common.settings.tasks import load_task
-from sed_task4.clips.dataset import DatasetConfig, find_clips
-from sed_task4.clips.labels import event_array
+from sed_task4.dataset import DatasetConfig, find_clips
+from sed_task4.labels import event_array
 from sed_task4.score import main, score_files
-from sed_task4.scores.submission import CLIPS, EVENTS, read_submission, write_run_files
 from sed_task4.scores.systems import ScoringConfig, SystemOutput, TestSet, score_report
+from sed_task4.submission import CLIPS, EVENTS, read_submission, write_run_files
 from tests.sed_task4.test_annotations import HEADER, PARAMS, write
 
 CLASSES = ("Cat", "Dog", "Speech")

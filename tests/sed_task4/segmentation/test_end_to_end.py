@@ -8,8 +8,8 @@ import soundfile
 
 from common.cli.extract import main as extract
 from sed_task4.segmentation.cli import main
+from sed_task4.segmentation.dataset import Mixture, MixtureEvent
 from sed_task4.segmentation.experiment import example_names
-from sed_task4.segmentation.mixtures.dataset import Mixture, MixtureEvent
 from sed_task4.segmentation.segmenter import main as separate
 from tests.browser import BROWSER, NO_BROWSER, check_layout
 from tests.pages import check_scores, read_report

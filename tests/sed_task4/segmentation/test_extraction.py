@@ -11,14 +11,14 @@ from common.errors import DataError
 from common.settings.parallel import ParallelConfig
 from common.settings.pipeline import PipelineConfig
 from sed_task4.features import FeatureConfig, extract_features
-from sed_task4.segmentation.extraction import is_extracted, open_store, run, store_folder
-from sed_task4.segmentation.mixtures.dataset import (
+from sed_task4.segmentation.dataset import (
     DatasetConfig,
     Mixture,
     MixtureEvent,
     audio_folder,
     format_mixtures,
 )
+from sed_task4.segmentation.extraction import is_extracted, open_store, run, store_folder
 
 RATE = 8000
 DATASET = DatasetConfig(

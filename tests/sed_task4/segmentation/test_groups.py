@@ -10,9 +10,9 @@ import pytest
 from common.cli.check_dataset import check_dataset
 from common.errors import DataError
 from common.settings.tasks import load_task
+from sed_task4.segmentation.dataset import LIST_NAME, EventFile, read_scene_groups
 from sed_task4.segmentation.mixing import LIST_SETTINGS_NAME, make_mixtures
-from sed_task4.segmentation.mixtures.dataset import LIST_NAME, EventFile, read_scene_groups
-from sed_task4.segmentation.mixtures.mixture_lists import (
+from sed_task4.segmentation.mixture_lists import (
     draw_folds,
     draw_mixtures,
     folds_of,

@@ -16,14 +16,7 @@ from common.errors import DataError
 from common.io.files import write_text
 from common.settings.parallel import ParallelConfig
 from sed_task4.segmentation import mixing
-from sed_task4.segmentation.mixing import (
-    make_mixtures,
-    mix,
-    normalise_energy,
-    place_sounds,
-    white_noise,
-)
-from sed_task4.segmentation.mixtures.dataset import (
+from sed_task4.segmentation.dataset import (
     LIST_NAME,
     DatasetConfig,
     MixtureEvent,
@@ -32,6 +25,13 @@ from sed_task4.segmentation.mixtures.dataset import (
     format_mixtures,
     mixtures_folder,
     parse_mixtures,
+)
+from sed_task4.segmentation.mixing import (
+    make_mixtures,
+    mix,
+    normalise_energy,
+    place_sounds,
+    white_noise,
 )
 from sed_task4.segmentation.simulation.simulator import SegmentationSimulator
 

@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from common.errors import DataError
 from common.io.files import write_json
-from sed_task4.clips.labels import tags_of_events
+from sed_task4.labels import tags_of_events
 from sed_task4.segmentation.clip_scorer import (
     ClipOutput,
     ClipTruth,
@@ -18,8 +18,8 @@ from sed_task4.segmentation.clip_scorer import (
     read_truth,
     true_activity,
 )
-from sed_task4.segmentation.mixtures.dataset import DatasetConfig, Mixture, MixtureEvent
-from sed_task4.segmentation.mixtures.masks import class_masks
+from sed_task4.segmentation.dataset import DatasetConfig, Mixture, MixtureEvent
+from sed_task4.segmentation.masks import class_masks
 from sed_task4.segmentation.score import SCORES, ScoringConfig, average_folds, segmentation_report
 from sed_task4.segmentation.separation import MaskFraming
 

@@ -8,7 +8,7 @@ import yaml
 from common.errors import CheckpointError, ConfigError, DataError
 from common.inference.windows import Windows
 from common.settings.tasks import check_task
-from sed_task4.segmentation.mixtures.dataset import (
+from sed_task4.segmentation.dataset import (
     Mixture,
     MixtureEvent,
     audio_folder,

@@ -11,9 +11,9 @@ from common.audio.files import read_audio
 from common.errors import ConfigError
 from common.settings.parallel import ParallelConfig
 from common.simulation.dataset_folder import SETTINGS_FILE
-from sed_task4.clips.dataset import DatasetConfig, find_clips
 from sed_task4.clips.layouts import LAYOUTS, MAESTRO_CLASSES, Layout
 from sed_task4.clips.published import CHALLENGE_CLASSES
+from sed_task4.dataset import DatasetConfig, find_clips
 from sed_task4.simulation.plans import ALL_SOUNDS, ClipPlan, PlannedEvent
 from sed_task4.simulation.settings import PRESETS, SimulationConfig, scene_settings
 from sed_task4.simulation.simulator import Task4Simulator

@@ -17,13 +17,7 @@ from common.audio.files import read_audio
 from common.errors import ConfigError, DataError
 from common.settings.parallel import ParallelConfig
 from common.simulation.dataset_folder import SETTINGS_FILE
-from sed_task4.clips.dataset import (
-    DatasetConfig,
-    find_clips,
-    find_metadata,
-    parse_weak,
-    read_strong,
-)
+from sed_task4.dataset import DatasetConfig, find_clips, find_metadata, parse_weak, read_strong
 from sed_task4.simulation.plans import (
     CLASS_SOUNDS,
     DOMAINS,

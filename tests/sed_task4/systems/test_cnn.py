@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from common.errors import ConfigError
 from common.models.layers import set_weights_by_name, weights_by_name, with_statistics
-from sed_task4.clips.dataset import DatasetConfig
+from sed_task4.dataset import DatasetConfig
 from sed_task4.decoding import DecodingConfig, decode_clip
 from sed_task4.systems.cnn import NetworkConfig, build_model, check_network, probabilities, stages
 from tests.numpy_layers import convolve, normalise, pool, random_weights, sigmoid

@@ -8,6 +8,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from common.errors import DataError
+from seld.dataset import Events
 from seld.metrics.dcase2019 import (
     DEFINITIONS,
     SeldScorer,
@@ -16,7 +17,6 @@ from seld.metrics.dcase2019 import (
     reference_for,
     seld_error,
 )
-from seld.recordings.dataset import Events
 
 SILENCE = np.zeros((0, 4))
 

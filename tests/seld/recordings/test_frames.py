@@ -5,10 +5,10 @@ import pytest
 from pydantic import ValidationError
 
 from common.metrics.segment_based import to_segments
+from seld.dataset import DatasetConfig, parse_events
+from seld.labels import reference_rows
 from seld.metrics.dcase2019 import DEFINITIONS
-from seld.recordings.dataset import DatasetConfig, parse_events
 from seld.recordings.frames import frames_in_recording, frames_per_s
-from seld.recordings.labels import reference_rows
 from seld.score import ScoredRecording, score_report
 
 HEADER = "sound_event_recording,start_time,end_time,ele,azi,dist\n"

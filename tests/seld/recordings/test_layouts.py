@@ -6,8 +6,8 @@ from typing import get_args
 import pytest
 
 from common.errors import DataError
+from seld.dataset import DatasetConfig
 from seld.recordings.csv_formats import FORMATS
-from seld.recordings.dataset import DatasetConfig
 from seld.recordings.layouts import LAYOUTS, LayoutName
 
 LATER = [name for name in LAYOUTS if name != "tau2019"]

@@ -19,15 +19,15 @@ from common.training.evaluation import Prediction
 from common.training.system import Stage
 from seld import report as seld_report
 from seld.cli import main
+from seld.dataset import DatasetConfig, Events
 from seld.extraction import open_store, place_of, run, store_folder
 from seld.figures import overlap_shares, read_lengths, read_metadata
 from seld.metrics.dcase2019 import DEFINITIONS
-from seld.recordings.dataset import DatasetConfig, Events
 from seld.recordings.lengths import frames_of_recordings
 from seld.score import main as score_main
 from seld.score import score_folder
 from seld.scores.scoring import scoring_of
-from seld.scores.submission import SUBMISSIONS, submission_files, write_submission
+from seld.submission import SUBMISSIONS, submission_files, write_submission
 from seld.validation import ValidationScorer
 from tests.runs import PARAMS, SELDNET
 

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from common.errors import ConfigError
 from common.settings.parallel import ParallelConfig
 from common.simulation.trajectories import Trajectory, to_angles
+from seld.dataset import DatasetConfig
 from seld.recordings.csv_formats import format_rows, parse_rows
-from seld.recordings.dataset import DatasetConfig
 from seld.recordings.layouts import LAYOUTS
 from seld.recordings.rows import AZIMUTH, CLASS, DISTANCE, ELEVATION, FRAME, ONSCREEN, SOURCE
 from seld.simulation.class_sounds import LATER_SOUNDS, class_sounds, interferers

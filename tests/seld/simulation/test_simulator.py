@@ -16,7 +16,7 @@ from common.errors import ConfigError, DataError
 from common.settings.parallel import ParallelConfig
 from common.simulation.dataset_folder import SETTINGS_FILE
 from common.simulation.sound_bank import SoundBank
-from seld.recordings.dataset import DatasetConfig, find_recordings, read_labels
+from seld.dataset import DatasetConfig, find_recordings, read_labels
 from seld.simulation.class_sounds import CLASS_SOUNDS
 from seld.simulation.plans import POSITIONS, deal_recordings, name_recordings, plan_recording
 from seld.simulation.rendering import ROOMS, build_bank, check_positions, select_sounds

@@ -7,9 +7,9 @@ from pydantic import ValidationError
 
 from common.errors import ConfigError
 from common.models.layers import set_weights_by_name, weights_by_name, with_statistics
+from seld.dataset import DatasetConfig, Events
+from seld.labels import reference_rows, regression_labels
 from seld.losses.directions import seld_losses
-from seld.recordings.dataset import DatasetConfig, Events
-from seld.recordings.labels import reference_rows, regression_labels
 from seld.systems.seldnet import NetworkConfig, build_model, check_network, decode, stages
 from tests.forks import run_on_jax
 from tests.numpy_layers import both_directions, convolve, normalise, pool, random_weights, sigmoid

@@ -7,10 +7,10 @@ from pydantic import ValidationError
 
 from common.errors import ConfigError
 from common.models.layers import copy_weights, set_weights_by_name, weights_by_name, with_statistics
+from seld.dataset import DatasetConfig, Events
+from seld.labels import reference_rows
 from seld.losses.directions import MaskedAngleError, two_stage_losses
-from seld.recordings.dataset import DatasetConfig, Events
-from seld.recordings.labels import reference_rows
-from seld.scores.submission import format_submission
+from seld.submission import format_submission
 from seld.systems.two_stage import (
     NetworkConfig,
     build_model,

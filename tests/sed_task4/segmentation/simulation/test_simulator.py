@@ -16,15 +16,15 @@ from common.errors import ConfigError, DataError
 from common.settings.parallel import ParallelConfig
 from common.simulation.dataset_folder import SETTINGS_FILE
 from common.simulation.sound_bank import RECIPES
-from sed_task4.clips.dataset import DatasetConfig as Task4Config
-from sed_task4.segmentation.mixing import make_mixtures
-from sed_task4.segmentation.mixtures.dataset import (
+from sed_task4.dataset import DatasetConfig as Task4Config
+from sed_task4.segmentation.dataset import (
     DatasetConfig,
     audio_folder,
     find_mixtures,
     parse_scenes,
     read_event_sounds,
 )
+from sed_task4.segmentation.mixing import make_mixtures
 from sed_task4.segmentation.simulation.plans import (
     LABEL_SOUNDS,
     SCENE_SOUNDS,

@@ -11,7 +11,7 @@ from common.errors import ConfigError
 from common.models.layers import set_weights_by_name, weights_by_name, with_statistics
 from common.models.torch_weights import load_state, torch_state
 from sed_task4.decoding import DecodingConfig, decode_clip
-from sed_task4.segmentation.mixtures.dataset import DatasetConfig
+from sed_task4.segmentation.dataset import DatasetConfig
 from sed_task4.segmentation.systems.tf_segmentation import (
     NetworkConfig,
     build_model,

@@ -5,9 +5,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from seld.recordings.dataset import Events
-from seld.recordings.geometry import AngleGrid
-from seld.recordings.labels import (
+from seld.dataset import Events
+from seld.geometry import AngleGrid
+from seld.labels import (
     check_rows,
     event_frames,
     reference_rows,

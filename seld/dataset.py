@@ -15,11 +15,11 @@ from common.errors import DataError
 from common.io.files import is_file_name
 from common.io.tables import number_hint, parse_table, read_text, to_number
 from common.settings.section import Section
+from seld.geometry import ANGLE_SLACK_DEG, AngleGrid
+from seld.recording_list import LIST_NAME, Attributes, Recording, has_list, read_list
 from seld.recordings.csv_formats import CsvFormat, csv_format, read_rows
 from seld.recordings.frames import frames_in_recording, frames_per_s
-from seld.recordings.geometry import ANGLE_SLACK_DEG, AngleGrid
 from seld.recordings.layouts import LAYOUTS, LISTED, Layout, LayoutName, layout_named
-from seld.recordings.recording_list import LIST_NAME, Attributes, Recording, has_list, read_list
 from seld.recordings.rows import CLASS, FRAME, ranks
 
 logger = logging.getLogger(__name__)

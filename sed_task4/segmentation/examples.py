@@ -8,12 +8,12 @@ import numpy as np
 from common.audio.files import write_wav
 from common.display.plotting import save_figure
 from common.features.spectral import density_magnitude
-from sed_task4.clips.labels import tags_of_events
 from sed_task4.decoding import DecodingConfig, decode_clip
+from sed_task4.labels import tags_of_events
 from sed_task4.segmentation import figures
 from sed_task4.segmentation.clip_scorer import ClipOutput, ClipTruth, within_clip
-from sed_task4.segmentation.mixtures.dataset import DatasetConfig
-from sed_task4.segmentation.mixtures.masks import ideal_ratio_mask
+from sed_task4.segmentation.dataset import DatasetConfig
+from sed_task4.segmentation.masks import ideal_ratio_mask
 from sed_task4.segmentation.separation import MaskFraming, inside_events, separate
 
 EXAMPLES = "separated"  # folder of a fold

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.errors import DataError
-from sed_task4.scores.submission import format_submission, read_submission, write_submission
+from sed_task4.submission import format_submission, read_submission, write_submission
 from tests.event_tables import table_of
 
 CLASSES = ("Cat", "Dog")

@@ -14,6 +14,8 @@ import numpy as np
 from common.errors import ConfigError, DataError
 from common.io.files import write_text
 from common.io.tables import number_hint, read_text, split_row, to_whole
+from seld.dataset import DatasetConfig
+from seld.labels import check_rows, whole_degrees
 from seld.metrics.years import YEARS
 from seld.recordings.csv_formats import (
     CsvFormat,
@@ -23,13 +25,11 @@ from seld.recordings.csv_formats import (
     separator_of,
     write_rows,
 )
-from seld.recordings.dataset import DatasetConfig
-from seld.recordings.labels import check_rows, whole_degrees
 from seld.recordings.layouts import Layout
 from seld.recordings.rows import ELEVATION, wide_rows
 
 SUBMISSIONS = "submissions"  # folder of a fold
-REMEDY = "Write the file again (`seld.scores.submission.write_submission`) or correct the line."
+REMEDY = "Write the file again (`seld.submission.write_submission`) or correct the line."
 
 
 def format_submission(rows: np.ndarray) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.errors import DataError
-from seld.scores.submission import format_submission, read_submission, write_submission
+from seld.submission import format_submission, read_submission, write_submission
 
 ROWS = np.array([[0, 3, -10.0, 40.0], [0, 5, 170.0, -20.0], [2999, 10, 0.0, 0.0]])
 

@@ -11,7 +11,7 @@ from common.errors import DataError
 from common.events.table import EVENT_COLUMNS, events_frame
 from common.io.files import write_text
 from common.io.tables import parse_table, read_text, to_csv
-from sed_task4.clips.dataset import parse_strong
+from sed_task4.dataset import parse_strong
 
 if TYPE_CHECKING:  # pandas takes a second to import: settings are read without it
     import pandas as pd
@@ -79,7 +79,7 @@ def read_submission(
     Args:
         path: the file.
         classes: the labels that may occur.
-        strict: see `sed_task4.clips.dataset.parse_strong`.
+        strict: see `sed_task4.dataset.parse_strong`.
 
     Returns:
         Events with the columns of `common.events.table.EVENT_COLUMNS` in the order of the file, and
@@ -100,7 +100,7 @@ def read_predictions(
         folder: of the tables.
         names: the recordings; tables of others are not read.
         classes: the labels that may occur.
-        strict: see `sed_task4.clips.dataset.parse_strong`.
+        strict: see `sed_task4.dataset.parse_strong`.
 
     Returns:
         Events and names as `read_submission`, of the recordings that have a table.

@@ -11,7 +11,7 @@ import numpy as np
 from common.datasets.groups import apart_problem, check_deal, count_groups, deal_groups
 from common.errors import DataError
 from common.simulation.random_streams import random_stream
-from sed_task4.segmentation.mixtures.dataset import (
+from sed_task4.segmentation.dataset import (
     EVENT_COLUMNS,
     DatasetConfig,
     EventFile,

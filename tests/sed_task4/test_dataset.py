@@ -8,7 +8,8 @@ from dcase_util.containers import MetaDataContainer
 from pydantic import ValidationError
 
 from common.errors import ConfigError, DataError
-from sed_task4.clips.dataset import (
+from sed_task4.clips.layouts import LAYOUTS
+from sed_task4.dataset import (
     Clip,
     DatasetConfig,
     check_disjoint,
@@ -23,7 +24,6 @@ from sed_task4.clips.dataset import (
     read_strong,
     warn_absent_classes,
 )
-from sed_task4.clips.layouts import LAYOUTS
 from tests.sed_task4.written_files import write_files
 
 CLASSES = DatasetConfig().classes

@@ -16,9 +16,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from seld.recordings.dataset import Events
+from seld.dataset import Events
+from seld.geometry import AngleGrid, snapped_deg
 from seld.recordings.frames import frame_rate
-from seld.recordings.geometry import AngleGrid, snapped_deg
 from seld.recordings.rows import AZIMUTH, ELEVATION, spans
 
 Rule = Literal["dcase2019", "half_open", "dcase2019_files", "two_stage"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sed_task4.segmentation.mixtures.masks import class_masks, ideal_binary_mask, ideal_ratio_mask
+from sed_task4.segmentation.masks import class_masks, ideal_binary_mask, ideal_ratio_mask
 
 
 def test_events_count_down_to_5_db_below_the_scene():

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sed_task4.clips.dataset import DatasetConfig, parse_strong
-from sed_task4.clips.labels import (
+from sed_task4.dataset import DatasetConfig, parse_strong
+from sed_task4.labels import (
     MAESTRO_TO_DESED,
     LabelGrid,
     check_events,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from common.errors import DataError
-from sed_task4.segmentation.mixtures.dataset import DatasetConfig, EventFile
-from sed_task4.segmentation.mixtures.mixture_lists import (
+from sed_task4.segmentation.dataset import DatasetConfig, EventFile
+from sed_task4.segmentation.mixture_lists import (
     draw_folds,
     draw_mixtures,
     format_folds,

@@ -7,9 +7,9 @@ import pytest
 from common.data.feature_store import FeatureStore
 from common.data.tfrecord import ExampleSchema
 from common.errors import DataError
+from seld.dataset import DatasetConfig, find_recordings
 from seld.extraction import place_of
-from seld.recordings.dataset import DatasetConfig, find_recordings
-from seld.recordings.recording_list import LIST_NAME, has_list, read_list
+from seld.recording_list import LIST_NAME, has_list, read_list
 
 HEADER = "filename,split,overlap,room,metadata\n"
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from common.errors import DataError
-from seld.recordings.dataset import (
+from seld.dataset import (
     NESTED_ROOT,
     DatasetConfig,
     Events,

@@ -7,7 +7,7 @@ import yaml
 from pydantic import ValidationError
 
 from common.errors import DataError
-from sed_task4.segmentation.mixtures.dataset import (
+from sed_task4.segmentation.dataset import (
     LIST_NAME,
     DatasetConfig,
     EventFile,

@@ -14,9 +14,9 @@ from common.io.files import is_file_name
 from common.io.tables import header_of, number_hint, parse_table, read_text, to_number, to_numbers
 from common.settings.section import Section
 from sed_task4.clips.embeddings import EmbeddingPlace, EmbeddingsConfig
-from sed_task4.clips.labels import joined_classes, with_aliases
 from sed_task4.clips.layouts import SUFFIXES, Layout, SubsetPlace, subset_place
 from sed_task4.clips.published import CHALLENGE_CLASSES, is_published
+from sed_task4.labels import joined_classes, with_aliases
 
 if TYPE_CHECKING:  # pandas takes a second to import: settings are read without it
     import pandas as pd

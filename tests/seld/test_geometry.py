@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.errors import DataError
-from seld.recordings.geometry import (
+from seld.geometry import (
     AngleGrid,
     cartesian_distance,
     cartesian_to_spherical,

@@ -1,1 +1,0 @@
-"""Mixtures of sounds and scenes: dataset, lists, ideal masks, example outputs."""
