@@ -57,7 +57,7 @@ class Steps:
         stage = experiment.system.stages(settings)[0]
         keras.utils.set_random_seed(0)
         with distribution.devices(settings.run):
-            network = stage.build((None, *bands_channels))
+            network = stage.build(self.shape[1:])  # to count operations and outputs
             statistics = np.zeros(bands_channels), np.ones(bands_channels)
 
             def build(frontend: Any = None) -> Any:
@@ -66,7 +66,7 @@ class Steps:
 
             parts = ModelParts(build, None, STEPS_PER_EPOCH)
             model = build() if stage.join is None else stage.join(parts)
-            self.operations = operations(stage.build(self.shape[1:])) * examples
+            self.operations = operations(network) * examples
         self.parameters = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
         route = _training if request["training"] else _prediction
         self.run: Callable[[], object] = route(settings, stage, network, model, self.shape)

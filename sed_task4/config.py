@@ -160,10 +160,14 @@ class SetsConfig(Section):
         return bool(self.fractions)
 
     @property
+    def validating_apart(self) -> tuple[str, ...]:
+        """Subsets with clips that validate and are not learned from, held out or whole."""
+        return (*self.fractions, *([self.validate_on] if self.validate_on else []))
+
+    @property
     def validating(self) -> tuple[str, ...]:
-        """Subsets with clips that validate, held out or whole; without any, those learned."""
-        named = (*self.fractions, *([self.validate_on] if self.validate_on else []))
-        return named or self.learned
+        """Subsets with clips that validate; without any apart, those learned."""
+        return self.validating_apart or self.learned
 
     @property
     def learned(self) -> tuple[str, ...]:
@@ -313,12 +317,9 @@ class TaskConfig(BaseTask):
             )
         if "maestro" not in monitor:
             return
-        validating = [
-            *self.sets.fractions,
-            *([self.sets.validate_on] if self.sets.validate_on else []),
-        ]
+        validating = list(self.sets.validating_apart)
         if not any(has_windows(layout, name) for name in validating):
-            windows = [name for name, place in LAYOUTS[layout].items() if place.kind == "soft"]
+            windows = [name for name in LAYOUTS[layout] if has_windows(layout, name)]
             raise ValueError(
                 f"`training.monitor: {monitor}` needs windows of MAESTRO that validate. Expected:"
                 f" `validation_fraction` of {windows or 'subsets of the layout desed2024'}, or"
