@@ -39,9 +39,7 @@ class Steps:
         import numpy as np
 
         from common.family import load
-        from common.models.layers import with_statistics
         from common.runtime import distribution
-        from common.training.system import ModelParts
 
         precision = f"run.mixed_precision={PRECISIONS[request['precision']]}"
         backend = f"run.backend={keras.backend.backend()}"
@@ -58,18 +56,29 @@ class Steps:
         keras.utils.set_random_seed(0)
         with distribution.devices(settings.run):
             network = stage.build(self.shape[1:])  # to count operations and outputs
-            statistics = np.zeros(bands_channels), np.ones(bands_channels)
-
-            def build(frontend: Any = None) -> Any:
-                inner = stage.build((None, *bands_channels))
-                return with_statistics(inner, *statistics, frontend, experiment.levels())
-
-            parts = ModelParts(build, None, STEPS_PER_EPOCH)
-            model = build() if stage.join is None else stage.join(parts)
+            model = new_model(experiment, stage, bands_channels)
             self.operations = operations(network) * examples
         self.parameters = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
         route = _training if request["training"] else _prediction
         self.run: Callable[[], object] = route(settings, stage, network, model, self.shape)
+
+
+def new_model(experiment: Any, stage: Any, bands_channels: tuple[int, ...]) -> Any:
+    """The model that a stage trains, student and teacher included, for features (F, C)."""
+    import numpy as np
+
+    from common.models.layers import with_statistics
+    from common.training.system import ModelParts
+
+    statistics = np.zeros(bands_channels), np.ones(bands_channels)
+
+    def build(frontend: Any = None) -> Any:
+        inner = stage.build((None, *bands_channels))
+        return with_statistics(inner, *statistics, frontend, experiment.levels())
+
+    if stage.join is None:
+        return build()
+    return stage.join(ModelParts(build, None, STEPS_PER_EPOCH))
 
 
 def _training(

@@ -29,6 +29,9 @@ from benchmarks.measure import (
     task,
     wall_s,
 )
+from benchmarks.our_steps import STEPS_PER_EPOCH, new_model
+from common.data.feature_store import FeatureStore, ShardEntry
+from common.data.selection import BatchPart, BatchParts, Selection
 from common.data.tfrecord import ArraySpec, ExampleSchema, write_shard
 
 TITLE = (
@@ -44,7 +47,8 @@ class Case:
     Attributes:
         name: its name.
         task_id: task of params.yaml.
-        batch_size: fewer than published where a step would take a minute on two cores.
+        batch_size: fewer than published where a step would take a minute on two cores; of a task
+            whose batches have parts, their sum.
         recordings: on disk, enough for two batches.
         frames: of each.
         stored: type of the stored features.
@@ -66,12 +70,13 @@ CASES = (
     Case("CRNN", "crnn", 16, 64, 500),
     Case("CNN9", "cnn9", 8, 32, 640),
     Case("segmentation", "segmentation", 24, 48, 311),
+    Case("mean teacher of 2019, three parts", "mean-teacher-2019", 24, 64, 864),
 )
 
 
 def write_recordings(
     folder: Path, case: Case, shapes: Mapping[str, tuple[int | None, ...]]
-) -> ExampleSchema:
+) -> Selection:
     """Writes random recordings, one a shard, whose labels are zeros and ones."""
     types = {name: case.stored if name == "features" else "int8" for name in shapes}
     schema = ExampleSchema({name: ArraySpec(types[name], shape) for name, shape in shapes.items()})
@@ -91,20 +96,20 @@ def write_recordings(
         for name, size in sizes.items()
     }
     folder.mkdir(parents=True)
-    for number in range(case.recordings):
-        write_shard(folder / f"{number:03d}.tfrecord", [(f"{number:03d}", arrays)], schema)
-    return schema
+    entries = []
+    for name in (f"{number:03d}" for number in range(case.recordings)):
+        write_shard(folder / f"{name}.tfrecord", [(name, arrays)], schema)
+        entries.append(ShardEntry(f"{name}.tfrecord", "", (name,), (case.frames,), 0, 0))
+    return Selection(FeatureStore(folder, {}, schema, entries))
 
 
 def prepare(case: Case, quick: bool, folder: Path) -> tuple[Any, Iterator]:
     """The compiled model of a system's first stage, and its stream of batches."""
     import keras
 
-    from common.data.pipeline import train_stream
-    from common.data.selection import Selection
+    from common.data.pipeline import parts_stream
     from common.data.sequences import SequenceFormat
     from common.family import load
-    from common.models.layers import with_statistics
     from common.models.optimizer import build_optimizer
     from common.runtime import distribution
 
@@ -114,11 +119,9 @@ def prepare(case: Case, quick: bool, folder: Path) -> tuple[Any, Iterator]:
     stage = experiment.system.stages(settings)[0]
     bands_channels = experiment.new_network().input_shape[2:]
     keras.utils.set_random_seed(0)
-    model = with_statistics(
-        stage.build((None, *bands_channels)), np.zeros(bands_channels), np.ones(bands_channels)
-    )
+    model = new_model(experiment, stage, bands_channels)
     model.compile(
-        build_optimizer(settings.training),
+        build_optimizer(settings.training, STEPS_PER_EPOCH),
         loss=dict(stage.losses),
         loss_weights=dict(stage.loss_weights),
         jit_compile=distribution.jit_setting(settings.run),
@@ -126,15 +129,24 @@ def prepare(case: Case, quick: bool, folder: Path) -> tuple[Any, Iterator]:
     n_classes = settings.dataset.n_classes
     names = {name for arrays in stage.targets.values() for name in arrays} | {"activity"}
     shapes = {name: (n_classes,) if name == "tags" else (None, n_classes) for name in sorted(names)}
-    schema = write_recordings(
-        folder / case.task_id, case, {"features": (None, *bands_channels), **shapes}
-    )
-    pipeline = settings.pipeline.model_copy(
-        update={"batch_size": 1 if quick else case.batch_size, "last_batch": "keep"}
-    )
-    selection = Selection.of_shards(sorted((folder / case.task_id).iterdir()), schema)
+    shapes["features"] = (None, *bands_channels)
+    selection = write_recordings(folder / case.task_id, case, shapes)
+    parts = batch_parts(settings, selection, 1 if quick else case.batch_size)
+    pipeline = settings.pipeline.model_copy(update={"last_batch": "keep"})
     sequence_format = SequenceFormat(stage.targets, stage.target_stride)
-    return model, iter(train_stream(selection, sequence_format, pipeline, seed=0))
+    return model, iter(parts_stream(parts, sequence_format, pipeline, seed=0))
+
+
+def batch_parts(settings: Any, selection: Selection, batch_size: int) -> BatchParts:
+    """The parts of a task's batches, each of the same recordings; without parts, whole batches."""
+    named = getattr(getattr(settings, "sets", None), "parts", ())
+    if not named:
+        return BatchParts.of(selection, batch_size)
+    return BatchParts(
+        tuple(
+            BatchPart(part.name, selection, part.batch_size, tuple(part.unknown)) for part in named
+        )
+    )
 
 
 def measure_case(case: Case, quick: bool, folder: Path) -> dict[str, Timing]:
