@@ -238,7 +238,7 @@ def conv_block(
     drop_channels: bool = False,
     name: str,
 ) -> Any:
-    """Applies a 3 x 3 convolution, batch normalisation, ReLU, max pooling and dropout.
+    """Applies a 3 x 3 convolution, batch normalisation, max pooling, ReLU and dropout.
 
     Args:
         x: (B, T, F, C).
@@ -257,8 +257,9 @@ def conv_block(
     last = {"data_format": "channels_last"}
     x = layers.Conv2D(n_filters, 3, padding="same", name=f"conv{name}", **last)(x)
     x = norm.layer(f"bn{name}", norm_axis)(x)
-    x = layers.Activation("relu", name=f"relu{name}")(x)  # (B, T, F, n_filters)
+    # The largest value of a pool is the same before and after a ReLU, which has less to do now.
     x = layers.MaxPooling2D(pool, name=f"pool{name}", **last)(x)  # (B, T', F', n_filters)
+    x = layers.Activation("relu", name=f"relu{name}")(x)
     if not dropout:
         return x
     if drop_channels:

@@ -47,6 +47,28 @@ def test_the_hard_sigmoid_of_keras_2_is_linear_within_2p5():
     np.testing.assert_allclose(values, [0.0, 0.0, 0.5, 0.7, 1.0, 1.0], atol=1e-7)
 
 
+def test_a_relu_after_the_pooling_changes_neither_values_nor_gradients():
+    inputs = keras.Input((10, 8, 2))
+    model = keras.Model(inputs, conv_block(inputs, 3, pool=(5, 4), name="0"))
+    conv, norm = model.get_layer("conv0"), model.get_layer("bn0")
+    x = np.random.default_rng(0).normal(size=(4, 10, 8, 2)).astype(np.float32)
+
+    def published(values):
+        return tf.nn.max_pool2d(
+            tf.nn.relu(norm(conv(values), training=True)), (5, 4), (5, 4), "VALID"
+        )
+
+    found = []
+    for run in (lambda values: model(values, training=True), published):
+        with tf.GradientTape() as tape:
+            values = run(x)
+            total = tf.reduce_sum(values * values)
+        found.append((values, *tape.gradient(total, model.trainable_variables)))
+    assert float(tf.reduce_mean(found[0][0])) > 0.0 and len(found[0]) == 5
+    for ours, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-6, atol=1e-6)
+
+
 def test_standardised_training_data_have_mean_0_and_deviation_1():
     features = np.random.default_rng(0).normal(-40, 7, (6, 50, 4, 2)).astype(np.float32)
     layer = Standardize((4, 2))
