@@ -97,6 +97,11 @@ LONG = (
             "task4_crnn.py crnn-supervised-demo a",
         ),
     ),
+    Long(
+        r"-m common\.cli\.compare runs/multi-accdoa-demo_a .*",
+        "needs runs of three systems",
+        tuple(f"seld.py {task} a" for task in ("multi-accdoa-demo", "accdoa-demo", "einv2-demo")),
+    ),
     Long(r"-m (common\.cli\.schema|docs\.draw_systems) .*", "loads every system"),
     Long(
         r"-m common\.cli\.check_dataset seldnet-foa .*",
