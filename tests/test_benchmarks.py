@@ -83,8 +83,8 @@ def test_a_single_benchmark_prints_its_table_and_writes_json(tmp_path, capsys):
 def test_all_benchmarks_replace_only_the_text_between_their_markers(tmp_path, capfd):
     markdown, results = tmp_path / "table.md", tmp_path / "results.json"
     markdown.write_text(
-        "before\n<!-- scoring:begin -->\nold\n<!-- scoring:end -->\n<!-- goals:begin --><!--"
-        " goals:end -->"
+        "before\n<!-- event_scores:begin -->\nold\n<!-- event_scores:end -->\n"
+        "<!-- goals:begin --><!-- goals:end -->"
     )
     goal = {
         "work": "a kept one",
@@ -96,12 +96,13 @@ def test_all_benchmarks_replace_only_the_text_between_their_markers(tmp_path, ca
         "reason": "",
     }
     results.write_text(json.dumps({"simulation": {"goals": [goal]}}))
-    run.main(["--quick", "--only", "scoring", "--markdown", str(markdown), "--json", str(results)])
+    files = ["--markdown", str(markdown), "--json", str(results)]
+    run.main(["--quick", "--only", "event_scores", *files])
     text = markdown.read_text()
-    assert text.startswith("before\n<!-- scoring:begin -->\nScoring")
+    assert text.startswith("before\n<!-- event_scores:begin -->\nScores of events")
     assert "| a kept one | at least 2 times | 3 |  | met |" in text
-    assert "old" not in text and "python -m benchmarks.scoring" in text
-    assert json.loads(results.read_text()).keys() == {"simulation", "scoring"}
+    assert "old" not in text and "python -m benchmarks.event_scores" in text
+    assert json.loads(results.read_text()).keys() == {"simulation", "event_scores"}
 
 
 @pytest.mark.parametrize("name", ["goals", *run.NAMES, *run.ON_REQUEST, *demo_seeds.DEMOS])

@@ -27,12 +27,12 @@ from tests.soak.targets import TARGETS
 
 SCHEMA = ExampleSchema({"x": ArraySpec("float32", (None,))})
 SHORT = {  # by one process: others, which would import everything again, are for the long form
-    "extraction-recordings": {},
+    "extraction-recordings": {"copies": 3},
     "simulation-recordings": {"jobs": 1},
     "mixing": {"jobs": 1},
     "training-seldnet": {"epochs": 3},
 }
-KILLS = 3
+KILLS = 2
 
 
 @pytest.mark.parametrize(("name", "options"), SHORT.items(), ids=SHORT)

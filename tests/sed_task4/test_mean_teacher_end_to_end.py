@@ -53,7 +53,7 @@ TEACHER = SETTINGS | {
     "decoding.threshold": "0.3",  # as little as they have learned, the networks find something
     "scoring.score_files": "true",
 }
-SUPERVISED = SETTINGS | {"sets.parts": f"[{', '.join(PARTS)}]"}
+SUPERVISED = SETTINGS | {"sets.parts": f"[{', '.join(PARTS)}]", "training.epochs": "1"}
 
 
 @pytest.fixture(scope="module")

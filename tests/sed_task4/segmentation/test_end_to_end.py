@@ -162,12 +162,17 @@ def test_the_clips_with_the_most_different_classes_are_shown():
     assert example_names(mixtures, 0) == []
 
 
-def test_segmentation_learns_from_audio_and_separates_as_from_features(tmp_path):
-    settings = {"features.frontend": "device", "training.epochs": "1", "network.compared": "[]"}
-    assert main(["segmentation-demo", "device", *arguments(tmp_path, settings)]) == 0
-    run = tmp_path / "output" / "segmentation-demo_device"
+def test_segmentation_learns_from_audio_and_separates_as_from_features(folder, tmp_path):
+    settings = {
+        "folds": "[{name: fold1, train: [2], validate_on: [], test: [1]}]",
+        "features.frontend": "device",
+        "training.epochs": "1",
+        "network.compared": "[]",
+    }
+    assert main(["segmentation-demo", "device", *arguments(folder, settings)]) == 0
+    run = folder / "output" / "segmentation-demo_device"
     assert json.loads((run / "scores.json").read_text())["rows"]
-    recording = next((tmp_path / "dataset").rglob("mixtures/**/*.wav"))
+    recording = next((folder / "dataset").rglob("mixed_audios/**/*.wav"))
     assert (
         separate([str(run), str(recording), "--out", str(tmp_path / "out"), "--classes", "Bark"])
         == 0
