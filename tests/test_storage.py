@@ -26,7 +26,7 @@ SMALL = (
     "network.dense_units=[2]",
     "pipeline.sequence_frames=50",
     "pipeline.batch_size=2",
-    "training.epochs=2",
+    "training.epochs=1",
 )
 
 

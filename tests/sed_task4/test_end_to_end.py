@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from common.cli.extract import main as extract
 from common.cli.simulate import main as simulate
 from sed_task4.cli import main
 from sed_task4.clips.clip_groups import draw_validation
@@ -101,6 +102,7 @@ def evaluated(folder):
     for path in (folder / "dataset").rglob("eval.csv"):
         names = dict.fromkeys(line.split("\t")[0] for line in path.read_text().splitlines())
         path.write_text("\n".join(names) + "\n")
+    assert extract(["crnn-demo", *arguments(folder, settings)]) == 0
     with contextlib.redirect_stdout(io.StringIO()) as output:
         assert main(["crnn-demo-published", "eval", *arguments(folder, settings)]) == 0
     return folder / "output" / "crnn-demo-published_eval", output.getvalue()

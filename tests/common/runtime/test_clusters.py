@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import dask
+import distributed
 import numpy as np
 import pytest
 
@@ -60,12 +61,13 @@ def scheduler(tmp_path_factory):
         yield address
 
 
+def run_worker(address: str) -> subprocess.Popen:
+    return run_dask("worker", address, "--no-nanny", "--no-dashboard", "--nthreads", "2")
+
+
 @contextlib.contextmanager
 def running_workers(address: str, count: int):
-    started = [
-        run_dask("worker", address, "--no-nanny", "--no-dashboard", "--nthreads", "2")
-        for _ in range(count)
-    ]
+    started = [run_worker(address) for _ in range(count)]
     try:
         yield started
     finally:
@@ -73,10 +75,27 @@ def running_workers(address: str, count: int):
             stop(process)
 
 
+@pytest.fixture(scope="module")
+def started(scheduler):
+    """All workers that tests have started and may have killed."""
+    processes: list[subprocess.Popen] = []
+    yield processes
+    for process in processes:
+        stop(process)
+
+
 @pytest.fixture
-def workers(scheduler):
-    with running_workers(scheduler, 2) as started:
-        yield started
+def workers(scheduler, started):
+    """Two workers that wait for work: those that an earlier test has left, or new ones."""
+    alive = [process for process in started if process.poll() is None]
+    new = [run_worker(scheduler) for _ in range(2 - len(alive))]
+    started += new
+    with distributed.Client(scheduler) as client:
+        wait_until(
+            lambda: len(client.ncores()) == 2,
+            lambda: all(process.poll() is None for process in new),
+        )
+    return alive + new
 
 
 def features_of(item: Item) -> dict[str, np.ndarray]:

@@ -264,6 +264,7 @@ def test_a_run_holds_out_sources_and_learns_nothing_of_theirs(tmp_path, caplog):
         "training.epochs=1",
         "second_pass.epochs=1",
         "second_pass.batch_size=2",
+        "scoring.sed_eval=false",
     )
     with caplog.at_level(logging.INFO):
         assert main(["crnn", "a", *options(root, *small)]) == 0
