@@ -12,6 +12,7 @@ from sed_task4.cli import main
 from sed_task4.clips.clip_groups import draw_validation
 from sed_task4.score import main as score
 from tests.browser import BROWSER, NO_BROWSER, check_layout
+from tests.no_figures import no_figures
 from tests.pages import check_scores, read_report
 from tests.sed_task4.tiny_runs import CRNN, arguments
 
@@ -89,7 +90,8 @@ def test_finished_passes_are_not_trained_again(folder, capsys):
     run = folder / "output" / "crnn-demo_a"
     before = {path: path.stat().st_mtime_ns for path in run.glob("pass*/*.keras")}
     scores = (run / "scores.txt").read_text()
-    assert main(["crnn-demo", "a", *arguments(folder, CRNN)]) == 0
+    with no_figures("sed_task4.experiment"):
+        assert main(["crnn-demo", "a", *arguments(folder, CRNN)]) == 0
     assert {path: path.stat().st_mtime_ns for path in run.glob("pass*/*.keras")} == before
     assert scores.strip() in capsys.readouterr().out
 
@@ -103,7 +105,8 @@ def evaluated(folder):
         names = dict.fromkeys(line.split("\t")[0] for line in path.read_text().splitlines())
         path.write_text("\n".join(names) + "\n")
     assert extract(["crnn-demo", *arguments(folder, settings)]) == 0
-    with contextlib.redirect_stdout(io.StringIO()) as output:
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), no_figures("sed_task4.experiment", report=True):
         assert main(["crnn-demo-published", "eval", *arguments(folder, settings)]) == 0
     return folder / "output" / "crnn-demo-published_eval", output.getvalue()
 
