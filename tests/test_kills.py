@@ -26,6 +26,7 @@ from tests.soak.kills import (
 from tests.soak.targets import TARGETS
 
 SCHEMA = ExampleSchema({"x": ArraySpec("float32", (None,))})
+# In the suite test_stage.py and test_joint_training.py kill trainings, which resume and end like others.
 SHORT = {  # by one process: others, which would import everything again, are for the long form
     "extraction-recordings": {"copies": 3},
     "simulation-recordings": {"jobs": 1},
@@ -35,7 +36,14 @@ SHORT = {  # by one process: others, which would import everything again, are fo
 KILLS = 2
 
 
-@pytest.mark.parametrize(("name", "options"), SHORT.items(), ids=SHORT)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        pytest.param(*each, marks=pytest.mark.soak) if "training" in each[0] else each
+        for each in SHORT.items()
+    ],
+    ids=SHORT,
+)
 def test_killed_jobs_leave_the_files_of_an_uninterrupted_run(name, options, tmp_path):
     def run(command):
         server("tensorflow").run(command, tmp_path / "preparation.txt")

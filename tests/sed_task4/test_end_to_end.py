@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import shutil
 
 import pytest
 
@@ -98,17 +99,21 @@ def test_finished_passes_are_not_trained_again(folder, capsys):
 
 @pytest.fixture(scope="module")
 def evaluated(folder):
-    """Trains the published form of the two passes, and predicts clips without labels."""
-    settings = CRNN | {"sets.test": "[eval]", "training.epochs": "1", "second_pass.epochs": "1"}
+    """Predicts clips without labels by the passes of the other run, which do not depend on them."""
+    settings = CRNN | {"sets.test": "[eval]"}
     assert simulate(["crnn-demo", *arguments(folder, settings)]) == 0
     for path in (folder / "dataset").rglob("eval.csv"):
         names = dict.fromkeys(line.split("\t")[0] for line in path.read_text().splitlines())
         path.write_text("\n".join(names) + "\n")
     assert extract(["crnn-demo", *arguments(folder, settings)]) == 0
+    run = folder / "output" / "crnn-demo_eval"
+    for stage in ("pass1", "pass2"):
+        shutil.copytree(folder / "output" / "crnn-demo_a" / stage, run / stage)
+    shutil.copy(folder / "output" / "crnn-demo_a" / "validation_split.json", run)
     output = io.StringIO()
     with contextlib.redirect_stdout(output), no_figures("sed_task4.experiment", report=True):
-        assert main(["crnn-demo-published", "eval", *arguments(folder, settings)]) == 0
-    return folder / "output" / "crnn-demo-published_eval", output.getvalue()
+        assert main(["crnn-demo", "eval", *arguments(folder, settings)]) == 0
+    return run, output.getvalue()
 
 
 def test_the_evaluation_set_without_labels_gets_events_but_no_scores(evaluated):
@@ -116,13 +121,18 @@ def test_the_evaluation_set_without_labels_gets_events_but_no_scores(evaluated):
     assert "no strong labels" in output
     assert "There are no scores" in read_report(run / "report.html").text
     assert not (run / "scores.json").exists()
-
-
-def test_the_published_form_of_the_two_passes_runs(evaluated):
-    run, _ = evaluated
     for stage in ("pass1", "pass2"):
-        assert (run / stage / "best.keras").exists()
-        assert (run / stage / "events.tsv").read_text().startswith("filename\tonset\toffset")
+        assert (run / stage / "events.tsv").stat().st_mtime_ns > (
+            run / "settings.yaml"
+        ).stat().st_mtime_ns
+
+
+# In the suite test_crnn_two_pass.py compares this form with its formulas, test_tasks.py checks its
+# settings, and the run above has all the steps of a run.
+@pytest.mark.soak
+def test_the_published_form_of_the_two_passes_runs(folder):
+    assert main(["crnn-demo-published", "a", *arguments(folder, CRNN)]) == 0
+    assert (folder / "output" / "crnn-demo-published_a" / "scores.json").exists()
 
 
 def test_the_split_depends_on_the_seed_not_the_order():
