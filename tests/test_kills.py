@@ -28,7 +28,7 @@ from tests.soak.targets import TARGETS
 SCHEMA = ExampleSchema({"x": ArraySpec("float32", (None,))})
 # In the suite test_stage.py and test_joint_training.py kill trainings, which end like others.
 SHORT = {  # by one process: others, which would import everything again, are for the long form
-    "extraction-recordings": {"copies": 3},
+    "extraction-recordings": {"copies": 5},
     "simulation-recordings": {"jobs": 1},
     "mixing": {"jobs": 1},
     "training-seldnet": {"epochs": 3},
