@@ -12,6 +12,7 @@ from common.cli.extract import main as extract
 from common.cli.simulate import main as simulate
 from common.io.files import TEMPORARY_PATTERN
 from common.io.locks import only_one
+from seld import experiment  # now: somebody else may not read its libraries
 from seld.cli import main
 from tests.no_figures import no_figures
 
@@ -78,7 +79,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def plain():
-    with no_figures("seld.experiment"):
+    with no_figures(experiment.__name__):
         yield
 
 
