@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -90,12 +91,21 @@ def workers(scheduler, started):
     alive = [process for process in started if process.poll() is None]
     new = [run_worker(scheduler) for _ in range(2 - len(alive))]
     started += new
-    with distributed.Client(scheduler) as client:
-        wait_until(
-            lambda: len(client.ncores()) == 2,
-            lambda: all(process.poll() is None for process in new),
-        )
+    await_workers(scheduler, 2, lambda: all(process.poll() is None for process in new))
     return alive + new
+
+
+@pytest.fixture
+def no_workers(scheduler, started):
+    """No worker, also after other tests."""
+    for process in started:
+        stop(process)
+    await_workers(scheduler, 0)
+
+
+def await_workers(scheduler: str, count: int, alive: Callable[[], bool] = lambda: True) -> None:
+    with distributed.Client(scheduler) as client:
+        wait_until(lambda: len(client.ncores()) == count, alive)
 
 
 def features_of(item: Item) -> dict[str, np.ndarray]:
@@ -136,6 +146,20 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def where_and_how(_: int) -> tuple[str, int, int]:
     return os.getcwd(), threads_of_libraries(8), os.getpid()
+
+
+def test_a_scheduler_without_reply_or_workers_is_a_quick_error(scheduler, no_workers, monkeypatch):
+    monkeypatch.setattr("common.runtime.parallel.CONNECTING_S", 1)
+    monkeypatch.setattr("common.runtime.parallel.WORKERS_S", 1)
+    for address in ("tcp://127.0.0.1:9", "nonsense://"):
+        with pytest.raises(
+            ConfigError, match=r"No dask scheduler replies at `parallel\.address: .*Start the sched"
+        ):
+            list(parallel_map(abs, [1, 2], ParallelConfig(backend="dask", address=address)))
+    with pytest.raises(
+        ConfigError, match=r"had no worker for 1 s\. Start some, .*`python -m dask worker tcp:"
+    ):
+        list(parallel_map(abs, [1, 2], ParallelConfig(backend="dask", address=scheduler)))
 
 
 def test_a_killed_worker_does_not_change_extracted_shards(
@@ -191,20 +215,6 @@ def test_a_killed_worker_does_not_change_simulated_files(scheduler, workers, tmp
         "local",
         "cluster",
     }  # what the workers shared is gone
-
-
-def test_a_scheduler_without_reply_or_workers_is_a_quick_error(scheduler, monkeypatch):
-    monkeypatch.setattr("common.runtime.parallel.CONNECTING_S", 1)
-    monkeypatch.setattr("common.runtime.parallel.WORKERS_S", 1)
-    for address in ("tcp://127.0.0.1:9", "nonsense://"):
-        with pytest.raises(
-            ConfigError, match=r"No dask scheduler replies at `parallel\.address: .*Start the sched"
-        ):
-            list(parallel_map(abs, [1, 2], ParallelConfig(backend="dask", address=address)))
-    with pytest.raises(
-        ConfigError, match=r"had no worker for 1 s\. Start some, .*`python -m dask worker tcp:"
-    ):
-        list(parallel_map(abs, [1, 2], ParallelConfig(backend="dask", address=scheduler)))
 
 
 def test_losing_all_workers_is_an_error(scheduler, workers, monkeypatch):
