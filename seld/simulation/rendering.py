@@ -142,8 +142,18 @@ def plan_bank(
 ) -> tuple[SoundBank, OwnSounds]:
     """Reads own recordings; synthetic sounds have known lengths before they are made.
 
+    Args:
+        wanted: classes and splits of the sounds.
+        settings: the seed and ranges of the sounds.
+        rate_hz: sample rate.
+        path: file of the bank (.npy), which `fill_bank` writes.
+        parallel: number of processes and their engine.
+
     Returns:
-        The bank of all sounds, whose file `fill_bank` writes, and samples of own recordings.
+        The bank of all sounds, and the samples of own recordings, float32 (samples,) each.
+
+    Raises:
+        DataError: an own recording cannot be used.
     """
     own = [selection for selection in wanted if selection.recordings]
     read = partial(_read_sounds, settings=settings, rate_hz=rate_hz)
@@ -175,6 +185,9 @@ def fill_bank(
         settings: the seed and ranges of the sounds.
         rate_hz: sample rate.
         parallel: number of processes and their engine.
+
+    Raises:
+        DataError: the disk is full or the folder cannot be written to.
     """
     wanted = [each for each in used.items() if each[1] and not each[0].recordings]
     made = dict(
@@ -188,7 +201,16 @@ def used_examples(
     entries: Sequence[Slot | RecordingPlan],
     context: RenderContext,
 ) -> dict[SoundSelection, set[int]]:
-    """Finds the examples that occur in recordings; given annotations may use any of a class."""
+    """Finds the examples that occur in recordings; given annotations may use any of a class.
+
+    Args:
+        wanted: classes and splits of the bank's sounds.
+        entries: the recordings; scenes that are not given are drawn.
+        context: the bank, settings and classes.
+
+    Returns:
+        Numbers of the examples, for each of `wanted`.
+    """
     used: dict[tuple[str, int], set[int]] = {key: set() for key in context.bank.spans}
     for entry in entries:
         for event in plan_of(entry, context).events:
