@@ -84,7 +84,7 @@ def check_equal(path: Path) -> None:
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
     """Measures both ways in turns, and one process against two in turns."""
-    n_clips, n_many, repeats = (4, 16, 1) if quick else (40, 800, 5)
+    n_clips, n_many, repeats = (2, 4, 1) if quick else (40, 800, 5)
     paths = write_clips(folder, n_clips)
     check_equal(paths[0])
     many = (paths * n_many)[:n_many]

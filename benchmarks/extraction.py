@@ -163,7 +163,7 @@ def floors(folder: Path, recording_s: float) -> list[Figure]:
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
     """Measures both ways in turns; the first turn, which loads libraries, is not counted."""
-    recordings, recording_s, repeats = (1, 6.0, 1) if quick else (4, 60.0, 5)
+    recordings, recording_s, repeats = (1, 2.0, 1) if quick else (4, 60.0, 5)
     dataset(folder / "dataset", recordings, recording_s)
     routes = Routes(folder, recordings, recording_s)
     timings = in_turns(

@@ -96,7 +96,7 @@ def check_equal(name: str, pairs: Sequence[Pair]) -> None:
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
     """Measures all routes in turns, and checks that they agree; `folder` is not needed."""
-    recordings, repeats = (4, 1) if quick else (100, 2)
+    recordings, repeats = (2, 1) if quick else (100, 2)
     rng = np.random.default_rng(0)
     references = [scene(rng) for _ in range(recordings)]
     pairs = [(reference, estimate_of(reference, rng)) for reference in references]

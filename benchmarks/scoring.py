@@ -99,7 +99,7 @@ def of_several(work: Callable[[], object]) -> float:
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
     """Measures both routes in turns, and checks that they agree; `folder` is not needed."""
-    recordings, repeats = (5, 1) if quick else (100, 2)
+    recordings, repeats = (2, 1) if quick else (100, 2)
     rng = np.random.default_rng(0)
     scenes = [scene(rng) for _ in range(recordings)]
     pairs = {}

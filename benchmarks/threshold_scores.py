@@ -84,7 +84,7 @@ def check_equal(found: np.ndarray, wanted: np.ndarray, what: str) -> None:
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
     """Measures both routes in turns, and checks that they agree; `folder` is not needed."""
-    n_clips, repeats, n_resamples = (60, 1, 3) if quick else (1168, 3, N_RESAMPLES)
+    n_clips, repeats, n_resamples = (20, 1, 2) if quick else (1168, 3, N_RESAMPLES)
     clips = separated(n_clips)
     scores = scores_of(clips, 1)
     reference = EventTable.from_recordings(clips, len(LABELS))

@@ -1,5 +1,6 @@
 """Every benchmark runs, and what it writes stands in its place."""
 
+import contextlib
 import importlib
 import json
 import math
@@ -26,11 +27,28 @@ from common.training.system import load_system
 LONG = {"inference", "large_stores", "memory", "recordings", "training_steps", "waiting", "windows"}
 
 
+class Here(contextlib.nullcontext):
+    """Does in this process what a worker of the benchmarks does in one of its own."""
+
+    steps = None
+
+    def ask(self, do, **request):
+        reply, self.steps = our_steps.execute({"do": do, **request}, self.steps)
+        return reply
+
+    def seconds(self):
+        return self.ask("step")["seconds"]
+
+    def __enter__(self):
+        return self
+
+
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=pytest.mark.soak) if name in LONG else name for name in run.NAMES],
 )
-def test_a_quick_benchmark_measures_positive_figures(name, tmp_path):
+def test_a_quick_benchmark_measures_positive_figures(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmarks.multi_accdoa.our_worker", Here)
     benchmark = importlib.import_module(f"benchmarks.{name}")
     results = benchmark.measure(True, tmp_path)
     figures = [each for each in results if isinstance(each, Figure)]
@@ -83,8 +101,8 @@ def test_a_single_benchmark_prints_its_table_and_writes_json(tmp_path, capsys):
 def test_all_benchmarks_replace_only_the_text_between_their_markers(tmp_path, capfd):
     markdown, results = tmp_path / "table.md", tmp_path / "results.json"
     markdown.write_text(
-        "before\n<!-- scoring:begin -->\nold\n<!-- scoring:end -->\n<!-- goals:begin --><!--"
-        " goals:end -->"
+        "before\n<!-- event_scores:begin -->\nold\n<!-- event_scores:end -->\n"
+        "<!-- goals:begin --><!-- goals:end -->"
     )
     goal = {
         "work": "a kept one",
@@ -96,12 +114,13 @@ def test_all_benchmarks_replace_only_the_text_between_their_markers(tmp_path, ca
         "reason": "",
     }
     results.write_text(json.dumps({"simulation": {"goals": [goal]}}))
-    run.main(["--quick", "--only", "scoring", "--markdown", str(markdown), "--json", str(results)])
+    files = ["--markdown", str(markdown), "--json", str(results)]
+    run.main(["--quick", "--only", "event_scores", *files])
     text = markdown.read_text()
-    assert text.startswith("before\n<!-- scoring:begin -->\nScoring")
+    assert text.startswith("before\n<!-- event_scores:begin -->\nScores of events")
     assert "| a kept one | at least 2 times | 3 |  | met |" in text
-    assert "old" not in text and "python -m benchmarks.scoring" in text
-    assert json.loads(results.read_text()).keys() == {"simulation", "scoring"}
+    assert "old" not in text and "python -m benchmarks.event_scores" in text
+    assert json.loads(results.read_text()).keys() == {"simulation", "event_scores"}
 
 
 @pytest.mark.parametrize("name", ["goals", *run.NAMES, *run.ON_REQUEST, *demo_seeds.DEMOS])

@@ -88,6 +88,8 @@ def test_two_processes_train_like_one_also_when_one_is_killed(features, tmp_path
         (run / "resume/epoch-00002").exists, lambda: first.poll() is None and second.poll() is None
     )
     second.kill()
+    # while the other notices
+    one = start("jax", "process", features, alone, "null", "null")
     assert first.wait() != 0  # it ends by itself
 
     job = str(free_port(range(61440, 65536)) - 61440)  # JAX makes the port of the job's number
@@ -106,7 +108,6 @@ def test_two_processes_train_like_one_also_when_one_is_killed(features, tmp_path
         )
         for number in "01"
     ]
-    one = start("jax", "process", features, alone, "null", "null")
     outputs = [json.loads(finished(process)) for process in (*again, one)]
     assert outputs[0]["folder"] == str(run)
     assert outputs[1]["folder"].startswith(str(tmp_path / "scratch"))

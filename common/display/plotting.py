@@ -5,19 +5,24 @@ Object interface of matplotlib, its default style, no window.
 
 import io
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from matplotlib import colormaps, rc_context, rcdefaults
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from common.display.page import Picture, data_uri
 from common.io.files import atomic_path
+
+Canvas = TypeVar("Canvas")
 
 _MOST_IN_A_ROW = 4  # panels of learning curves
 _TITLE_COLUMNS, _LEGEND_COLUMNS = 46, 20  # characters in a panel's title, and of one of two labels
@@ -92,16 +97,32 @@ def save_figure(figure: Figure, path: Path, dpi: int = 120) -> None:
     Raises:
         DataError: the file cannot be written.
     """
-    with atomic_path(Path(path)) as temporary:
-        figure.savefig(temporary, format="png", dpi=dpi)
+    with atomic_path(Path(path)) as temporary, _printed(figure, FigureCanvasAgg, dpi) as canvas:
+        canvas.print_png(temporary)
 
 
 def figure_picture(figure: Figure, caption: str, alt: str) -> Picture:
     """Returns a figure as SVG within a page; the same figure gives the same bytes."""
     drawing = io.BytesIO()
-    with rc_context({"svg.hashsalt": caption}):
-        figure.savefig(drawing, format="svg", metadata={"Date": None})
+    printed = _printed(figure, FigureCanvasSVG, figure.dpi)
+    with rc_context({"svg.hashsalt": caption}), printed as canvas:
+        canvas.print_svg(drawing, metadata={"Date": None})
     return Picture(data_uri(drawing.getvalue(), "image/svg+xml"), alt, caption)
+
+
+@contextmanager
+def _printed(figure: Figure, kind: Callable[[Figure], Canvas], dpi: float) -> Iterator[Canvas]:
+    """Puts a figure on a canvas whose `print_` methods give what `Figure.savefig` does.
+
+    That draws a figure twice, first to lay it out, although drawing does so itself.
+    """
+    canvas, own_dpi = figure.canvas, figure.dpi
+    figure.dpi = dpi
+    try:
+        yield kind(figure)
+    finally:
+        figure.dpi = own_dpi
+        figure.set_canvas(canvas)
 
 
 def class_colours(n_classes: int) -> np.ndarray:

@@ -185,20 +185,45 @@ class SoundBank:
         return [samples[start:stop] for start, stop in self.spans[name, set_number]]
 
     @classmethod
+    def planned(cls, path: Path, lengths: Mapping[tuple[str, int], Sequence[int]]) -> "SoundBank":
+        """Places examples of some lengths, in samples, in a file that `write` makes."""
+        spans: dict[tuple[str, int], tuple[tuple[int, int], ...]] = {}
+        end = 0
+        for key, each in lengths.items():
+            edges = np.cumsum([end, *each]).tolist()
+            spans[key] = tuple(pairwise(edges))
+            end = edges[-1]
+        return cls(path, spans)
+
+    def write(self, sounds: Mapping[tuple[str, int], Mapping[int, np.ndarray]]) -> None:
+        """Writes the file (.npy).
+
+        Args:
+            sounds: samples of examples by their numbers, of the planned lengths. The others, which
+                nothing reads, are silent: gaps in the file, which take no room on most disks.
+
+        Raises:
+            DataError: the disk is full or the folder cannot be written to.
+        """
+        n = max((stop for spans in self.spans.values() for _, stop in spans), default=0)
+        with atomic_path(self.path) as temporary, temporary.open("wb") as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (n,)}
+            np.lib.format.write_array_header_1_0(file, header)
+            begin = file.tell()
+            for key, examples in sounds.items():
+                for number, samples in examples.items():
+                    file.seek(begin + 4 * self.spans[key][number][0])
+                    file.write(samples.astype("<f4", copy=False).tobytes())
+            file.truncate(begin + 4 * n)
+
+    @classmethod
     def store(
         cls, path: Path, sounds: Mapping[tuple[str, int], Sequence[np.ndarray]]
     ) -> "SoundBank":
-        """Writes the examples to `path` (.npy)."""
-        spans: dict[tuple[str, int], tuple[tuple[int, int], ...]] = {}
-        end = 0
-        for key, examples in sounds.items():
-            edges = np.cumsum([end, *(len(example) for example in examples)]).tolist()
-            spans[key] = tuple(pairwise(edges))
-            end = edges[-1]
-        save_array(
-            path, np.concatenate([example for examples in sounds.values() for example in examples])
-        )
-        return cls(path, spans)
+        """Writes all examples to `path` (.npy)."""
+        bank = cls.planned(path, {key: list(map(len, each)) for key, each in sounds.items()})
+        bank.write({key: dict(enumerate(each)) for key, each in sounds.items()})
+        return bank
 
 
 def save_array(path: Path, array: np.ndarray) -> None:

@@ -1,7 +1,7 @@
 """Rendering of recordings: rooms, examples of each class, and the files of one recording."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -75,6 +75,7 @@ ROOMS: tuple[tuple[Room, Ambience], ...] = (
 )
 
 EXAMPLES_PER_SET = 4
+OwnSounds = Mapping[tuple[str, int], Sequence[np.ndarray]]  # by class and split
 
 
 @dataclass(frozen=True)
@@ -132,36 +133,126 @@ def select_sounds(
     )
 
 
-def build_bank(
+def plan_bank(
     wanted: Sequence[SoundSelection],
     settings: SceneSettings,
     rate_hz: int,
-    scratch: Path,
+    path: Path,
     parallel: ParallelConfig,
-) -> SoundBank:
-    """Makes all sounds and stores them in a file that every process maps into memory."""
-    make = partial(_make_sounds, settings=settings, rate_hz=rate_hz)
-    made = dict(parallel_map(make, wanted, parallel))
-    keys = [(selection.class_name, selection.set_number) for selection in wanted]
-    return SoundBank.store(scratch / "bank.npy", {key: made[key] for key in keys})
+) -> tuple[SoundBank, OwnSounds]:
+    """Reads own recordings; synthetic sounds have known lengths before they are made.
+
+    Args:
+        wanted: classes and splits of the sounds.
+        settings: the seed and ranges of the sounds.
+        rate_hz: sample rate.
+        path: file of the bank (.npy), which `fill_bank` writes.
+        parallel: number of processes and their engine.
+
+    Returns:
+        The bank of all sounds, and the samples of own recordings, float32 (samples,) each.
+
+    Raises:
+        DataError: an own recording cannot be used.
+    """
+    own = [selection for selection in wanted if selection.recordings]
+    read = partial(_read_sounds, settings=settings, rate_hz=rate_hz)
+    samples = dict(parallel_map(read, own, parallel))
+    lengths = {}
+    for selection in wanted:
+        key = _key(selection)
+        lengths[key] = (
+            [len(each) for each in samples[key]]
+            if selection.recordings
+            else [max(round(each * rate_hz), 1) for each in _synthetic_s(selection, settings)]
+        )
+    return SoundBank.planned(path, lengths), samples
 
 
-def _make_sounds(
+def fill_bank(
+    bank: SoundBank,
+    own: OwnSounds,
+    used: Mapping[SoundSelection, Collection[int]],
+    settings: SceneSettings,
+    rate_hz: int,
+    parallel: ParallelConfig,
+) -> None:
+    """Makes the sounds that are used; all of a bank are in a file that every process maps.
+
+    Args:
+        bank: from `plan_bank`, as well as `own`.
+        used: numbers of the examples to make; those of own recordings are there already.
+        settings: the seed and ranges of the sounds.
+        rate_hz: sample rate.
+        parallel: number of processes and their engine.
+
+    Raises:
+        DataError: the disk is full or the folder cannot be written to.
+    """
+    wanted = [each for each in used.items() if each[1] and not each[0].recordings]
+    made = dict(
+        parallel_map(partial(_synthesise, settings=settings, rate_hz=rate_hz), wanted, parallel)
+    )
+    bank.write(made | {key: dict(enumerate(samples)) for key, samples in own.items()})
+
+
+def used_examples(
+    wanted: Sequence[SoundSelection],
+    entries: Sequence[Slot | RecordingPlan],
+    context: RenderContext,
+) -> dict[SoundSelection, set[int]]:
+    """Finds the examples that occur in recordings; given annotations may use any of a class.
+
+    Args:
+        wanted: classes and splits of the bank's sounds.
+        entries: the recordings; scenes that are not given are drawn.
+        context: the bank, settings and classes.
+
+    Returns:
+        Numbers of the examples, for each of `wanted`.
+    """
+    used: dict[tuple[str, int], set[int]] = {key: set() for key in context.bank.spans}
+    for entry in entries:
+        for event in plan_of(entry, context).events:
+            key = event.class_name, entry.split
+            every = range(len(context.bank.spans[key]))
+            used[key].update(every if event.example is None else [event.example])
+    return {selection: used[_key(selection)] for selection in wanted}
+
+
+def _key(selection: SoundSelection) -> tuple[str, int]:
+    return selection.class_name, selection.set_number
+
+
+def _read_sounds(
     selection: SoundSelection, settings: SceneSettings, rate_hz: int
 ) -> tuple[tuple[str, int], list[np.ndarray]]:
-    key = (selection.class_name, selection.set_number)
-    if paths := selection.recordings:
-        return key, [read_source(path, rate_hz, settings.longest_source_s) for path in paths]
-    recipe, durations = class_sounds(settings)[selection.class_name]
-    spread = random_stream(settings.seed, settings.version, "durations", *key)
+    longest_s = settings.longest_source_s
+    return _key(selection), [read_source(path, rate_hz, longest_s) for path in selection.recordings]
+
+
+def _synthetic_s(selection: SoundSelection, settings: SceneSettings) -> list[float]:
+    """Draws the durations of the synthetic examples of a class and split."""
+    _, durations = class_sounds(settings)[selection.class_name]
+    spread = random_stream(settings.seed, settings.version, "durations", *_key(selection))
     # One duration from each quarter of the range keeps the median in every set of four.
     n = EXAMPLES_PER_SET
     quantiles = (spread.permutation(n) + spread.uniform(size=n)) / n
-    streams = (random_stream(settings.seed, settings.version, "bank", *key, i) for i in range(n))
-    return key, [
-        synthesise(recipe, Draw(stream, settings.variation), rate_hz, durations.at(quantile))
-        for stream, quantile in zip(streams, quantiles, strict=True)
-    ]
+    return [durations.at(quantile) for quantile in quantiles]
+
+
+def _synthesise(
+    wanted: tuple[SoundSelection, Collection[int]], settings: SceneSettings, rate_hz: int
+) -> tuple[tuple[str, int], dict[int, np.ndarray]]:
+    selection, numbers = wanted
+    key, durations_s = _key(selection), _synthetic_s(selection, settings)
+    recipe, _ = class_sounds(settings)[selection.class_name]
+    made = {}
+    for number in sorted(numbers):
+        stream = random_stream(settings.seed, settings.version, "bank", *key, number)
+        draw = Draw(stream, settings.variation)
+        made[number] = synthesise(recipe, draw, rate_hz, durations_s[number])
+    return key, made
 
 
 def build_loops(rooms: Sequence[int], context: RenderContext, parallel: ParallelConfig) -> None:
@@ -292,7 +383,7 @@ def write_recording(entry: Slot | RecordingPlan, context: RenderContext) -> floa
     Returns:
         Duration in seconds.
     """
-    plan = entry if isinstance(entry, RecordingPlan) else _draw_plan(entry, context)
+    plan = plan_of(entry, context)
     channels, receiver = render_recording(plan, context), context.receiver
     root, layout = context.root, context.layout
     for kind in receiver.formats:
@@ -303,23 +394,25 @@ def write_recording(entry: Slot | RecordingPlan, context: RenderContext) -> floa
     return plan.n_samples / context.rate_hz
 
 
-def _draw_plan(slot: Slot, context: RenderContext) -> RecordingPlan:
-    """Draws the scene of a recording from the sounds of its split."""
+def plan_of(entry: Slot | RecordingPlan, context: RenderContext) -> RecordingPlan:
+    """Returns a given scene, or draws that of a recording from the durations of its sounds."""
+    if isinstance(entry, RecordingPlan):
+        return entry
     rate_hz, settings = context.rate_hz, context.settings
-    durations_s = _durations_s(context.classes, slot.split, context)
+    durations_s = _durations_s(context.classes, entry.split, context)
     if settings.motion is None:
-        return plan_recording(slot, settings, rate_hz, durations_s)
+        return plan_recording(entry, settings, rate_hz, durations_s)
     others = [name for name in interferers(settings) if name not in context.classes]
-    sounds = context.classes, durations_s, _durations_s(others, slot.split, context)
-    space = source_space(settings, ROOMS[slot.room][0])
-    return plan_scene(slot, settings, context.layout, space, rate_hz, sounds)
+    sounds = context.classes, durations_s, _durations_s(others, entry.split, context)
+    space = source_space(settings, ROOMS[entry.room][0])
+    return plan_scene(entry, settings, context.layout, space, rate_hz, sounds)
 
 
 def _durations_s(names: Sequence[str], split: int, context: RenderContext) -> dict[str, list]:
     """Durations of the examples of a split by class."""
-    bank, rate_hz = context.bank, context.rate_hz
+    spans, rate_hz = context.bank.spans, context.rate_hz
     return {
-        name: [len(example) / rate_hz for example in bank.examples(name, split)] for name in names
+        name: [(stop - start) / rate_hz for start, stop in spans[name, split]] for name in names
     }
 
 

@@ -168,10 +168,13 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
         text = "Making the sounds of %d splits and the ambience of %d rooms."
         logger.info(text, len(splits), len(rooms))
         needed = [selection for selection in sounds if selection.set_number in splits]
-        bank = rendering.build_bank(needed, settings, rate_hz, scratch, self.parallel)
+        path, parallel = scratch / "bank.npy", self.parallel
+        bank, own = rendering.plan_bank(needed, settings, rate_hz, path, parallel)
         context = rendering.RenderContext(
             self.root, settings, rate_hz, receiver, self.dataset.classes, bank, scratch, self.layout
         )
+        used = rendering.used_examples(needed, pending, context)
+        rendering.fill_bank(bank, own, used, settings, rate_hz, parallel)
         rendering.build_loops(rooms, context, self.parallel)
         return partial(rendering.write_recording, context=context)
 

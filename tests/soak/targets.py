@@ -42,12 +42,12 @@ def options(*settings: dict[str, Any], **folders: Path) -> list[str]:
     return [part for key, value in joined.items() for part in ("--set", f"{key}={value}")]
 
 
-def recordings_extracted(data: Path, run: Run) -> Target:
+def recordings_extracted(data: Path, run: Run, copies: int = _COPIES) -> Target:
     """Features of SELD recordings, by one process."""
     dataset = data / "recordings"
     run(["simulate.py", "demo", *options(SELD, dataset_dir=dataset)])
     for path in [*dataset.glob("foa_dev/*.wav"), *dataset.glob("metadata_dev/*.csv")]:
-        for copy in range(1, _COPIES):
+        for copy in range(1, copies):
             os.link(path, path.with_stem(f"{path.stem}{copy:02d}"))
     command = ["batch_feature_extraction.py", "demo", *options(SELD, dataset_dir=dataset)]
     return Target(

@@ -1,6 +1,7 @@
 """Musical instruments and tearing paper. Each recipe fills its duration, float32 (samples,)."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -46,11 +47,14 @@ def _plucked_string(
     wave = brightness * wave + (1 - brightness) * dulled
     decay_s = draw.uniform(1.0, 3.0)  # by 60 dB
     keep = 10 ** (-3 * period / rate_hz / decay_s)
-    rounds = []
-    for _ in range(round(duration_s * rate_hz) // period + 1):
-        rounds.append(wave)
-        wave = np.float32(keep) * (np.float32(0.5) * (wave + np.roll(wave, 1)))
-    return to_unit_peak(np.concatenate(rounds)[: max(round(duration_s * rate_hz), 1)])
+    rounds = np.empty((round(duration_s * rate_hz) // period + 1, period), np.float32)
+    rounds[0] = wave
+    for wave, later in pairwise(rounds):  # rows of one array: nothing is allocated in the loop
+        np.add(wave[1:], wave[:-1], out=later[1:])
+        later[0] = wave[0] + wave[-1]
+        later *= np.float32(0.5)
+        later *= np.float32(keep)
+    return to_unit_peak(rounds.ravel()[: max(round(duration_s * rate_hz), 1)])
 
 
 def play_flute(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import dask
+import distributed
 import numpy as np
 import pytest
 
@@ -60,12 +62,13 @@ def scheduler(tmp_path_factory):
         yield address
 
 
+def run_worker(address: str) -> subprocess.Popen:
+    return run_dask("worker", address, "--no-nanny", "--no-dashboard", "--nthreads", "2")
+
+
 @contextlib.contextmanager
 def running_workers(address: str, count: int):
-    started = [
-        run_dask("worker", address, "--no-nanny", "--no-dashboard", "--nthreads", "2")
-        for _ in range(count)
-    ]
+    started = [run_worker(address) for _ in range(count)]
     try:
         yield started
     finally:
@@ -73,10 +76,36 @@ def running_workers(address: str, count: int):
             stop(process)
 
 
+@pytest.fixture(scope="module")
+def started(scheduler):
+    """All workers that tests have started and may have killed."""
+    processes: list[subprocess.Popen] = []
+    yield processes
+    for process in processes:
+        stop(process)
+
+
 @pytest.fixture
-def workers(scheduler):
-    with running_workers(scheduler, 2) as started:
-        yield started
+def workers(scheduler, started):
+    """Two workers that wait for work: those that an earlier test has left, or new ones."""
+    alive = [process for process in started if process.poll() is None]
+    new = [run_worker(scheduler) for _ in range(2 - len(alive))]
+    started += new
+    await_workers(scheduler, 2, lambda: all(process.poll() is None for process in new))
+    return alive + new
+
+
+@pytest.fixture
+def no_workers(scheduler, started):
+    """No worker, also after other tests."""
+    for process in started:
+        stop(process)
+    await_workers(scheduler, 0)
+
+
+def await_workers(scheduler: str, count: int, alive: Callable[[], bool] = lambda: True) -> None:
+    with distributed.Client(scheduler) as client:
+        wait_until(lambda: len(client.ncores()) == count, alive)
 
 
 def features_of(item: Item) -> dict[str, np.ndarray]:
@@ -117,6 +146,20 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def where_and_how(_: int) -> tuple[str, int, int]:
     return os.getcwd(), threads_of_libraries(8), os.getpid()
+
+
+def test_a_scheduler_without_reply_or_workers_is_a_quick_error(scheduler, no_workers, monkeypatch):
+    monkeypatch.setattr("common.runtime.parallel.CONNECTING_S", 1)
+    monkeypatch.setattr("common.runtime.parallel.WORKERS_S", 1)
+    for address in ("tcp://127.0.0.1:9", "nonsense://"):
+        with pytest.raises(
+            ConfigError, match=r"No dask scheduler replies at `parallel\.address: .*Start the sched"
+        ):
+            list(parallel_map(abs, [1, 2], ParallelConfig(backend="dask", address=address)))
+    with pytest.raises(
+        ConfigError, match=r"had no worker for 1 s\. Start some, .*`python -m dask worker tcp:"
+    ):
+        list(parallel_map(abs, [1, 2], ParallelConfig(backend="dask", address=scheduler)))
 
 
 def test_a_killed_worker_does_not_change_extracted_shards(
@@ -172,20 +215,6 @@ def test_a_killed_worker_does_not_change_simulated_files(scheduler, workers, tmp
         "local",
         "cluster",
     }  # what the workers shared is gone
-
-
-def test_a_scheduler_without_reply_or_workers_is_a_quick_error(scheduler, monkeypatch):
-    monkeypatch.setattr("common.runtime.parallel.CONNECTING_S", 1)
-    monkeypatch.setattr("common.runtime.parallel.WORKERS_S", 1)
-    for address in ("tcp://127.0.0.1:9", "nonsense://"):
-        with pytest.raises(
-            ConfigError, match=r"No dask scheduler replies at `parallel\.address: .*Start the sched"
-        ):
-            list(parallel_map(abs, [1, 2], ParallelConfig(backend="dask", address=address)))
-    with pytest.raises(
-        ConfigError, match=r"had no worker for 1 s\. Start some, .*`python -m dask worker tcp:"
-    ):
-        list(parallel_map(abs, [1, 2], ParallelConfig(backend="dask", address=scheduler)))
 
 
 def test_losing_all_workers_is_an_error(scheduler, workers, monkeypatch):

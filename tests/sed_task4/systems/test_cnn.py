@@ -172,14 +172,14 @@ def test_training_reduces_the_loss_of_labelled_entries_only(strong):
     (stage,) = stages(task(strong_training=strong))
     model = stage.build((None, BANDS, 1))
     model.compile(
-        keras.optimizers.Adam(1e-2, amsgrad=True),
+        keras.optimizers.Adam(3e-2, amsgrad=True),
         loss=dict(stage.losses),
         loss_weights=dict(stage.loss_weights),
         run_eagerly=True,  # tracing takes longer than training
     )
     tags = np.array([[1.0, 0, 0], [0, 1, -1]], np.float32)
     y = {"clip": tags, "frames": np.repeat(tags[:, None], 32, axis=1)}
-    losses = model.fit(spectra(), y, epochs=12, verbose=0).history["loss"]
+    losses = model.fit(spectra(), y, epochs=3, verbose=0).history["loss"]
     assert losses[-1] < 0.7 * losses[0]
     unknown = {name: -np.ones_like(target) for name, target in y.items()}
     assert model.evaluate(spectra(), unknown, verbose=0, return_dict=True)["loss"] == 0

@@ -17,9 +17,10 @@ from common.settings.parallel import ParallelConfig
 from common.simulation.dataset_folder import SETTINGS_FILE
 from common.simulation.sound_bank import SoundBank
 from seld.dataset import DatasetConfig, find_recordings, read_labels
+from seld.simulation import rendering
 from seld.simulation.class_sounds import CLASS_SOUNDS
 from seld.simulation.plans import POSITIONS, deal_recordings, name_recordings, plan_recording
-from seld.simulation.rendering import ROOMS, build_bank, check_positions, select_sounds
+from seld.simulation.rendering import ROOMS, check_positions, fill_bank, plan_bank, select_sounds
 from seld.simulation.settings import SimulationConfig, scene_settings
 from seld.simulation.simulator import SeldSimulator, run
 
@@ -109,6 +110,21 @@ def test_a_format_added_later_equals_the_one_written_together(simulated, tmp_pat
     assert _checksums(tmp_path) == _checksums(simulated)
 
 
+def test_only_sounds_of_the_recordings_are_synthesised(copied, monkeypatch):
+    made = []
+    synthesise = rendering.synthesise
+
+    def count(*args):
+        made.append(args)
+        return synthesise(*args)
+
+    monkeypatch.setattr(rendering, "synthesise", count)
+    (copied / "mic_dev" / "split1_ir0_ov1_1.wav").unlink()
+    _simulate(copied, splits=(0, 1), seed=5)
+    events = (copied / "metadata_dev" / "split1_ir0_ov1_1.csv").read_text().splitlines()[1:]
+    assert 0 < len(made) <= len(events)
+
+
 def test_a_killed_simulation_resumes_with_missing_files(simulated, copied):
     (copied / "mic_dev" / "split1_ir0_ov2_11.wav").unlink()
     (copied / "foa_dev" / ".split1_ir0_ov2_11.wav.77.tmp").write_bytes(b"half a recording")
@@ -148,8 +164,10 @@ def test_nothing_is_written_among_recordings_that_were_not_simulated(tmp_path):
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory) -> SoundBank:
     selections = select_sounds(DATASET.classes, (1, 2), scene_settings(SMALL, 0), None)
-    folder = tmp_path_factory.mktemp("bank")
-    return build_bank(selections, scene_settings(SMALL, 0), 16000, folder, ParallelConfig(jobs=1))
+    settings, path = scene_settings(SMALL, 0), tmp_path_factory.mktemp("bank") / "bank.npy"
+    bank, own = plan_bank(selections, settings, 16000, path, ONE)
+    fill_bank(bank, own, dict.fromkeys(selections, range(4)), settings, 16000, ONE)
+    return bank
 
 
 def test_no_example_is_shared_between_splits(bank):
