@@ -30,15 +30,15 @@ LONGEST = (
     "seld/test_predictor.py",
 )
 # Files whose tests look at figures.
-LOOK_AT_FIGURES = ("test_comparison.py", "test_figures.py", "test_plotting.py", "test_timeline.py")
+LOOK_AT_FIGURES = ("test_comparison.py", "test_figures.py")
 _LINES: set[tuple[str, int]] = set()  # that have saved a figure in this process
 
 
 @pytest.fixture(scope="module", autouse=True)
 def figures(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Draws the first figure that each line of the programs saves; the others stay blank.
+    """Draws what tests save, and the first figure that each line of the programs saves.
 
-    Drawing takes most of the time of a figure, and a small run has several.
+    The others stay blank: drawing takes most of the time of a figure, and a small run has several.
     """
     if request.path.name in LOOK_AT_FIGURES:
         yield
@@ -48,9 +48,11 @@ def figures(request: pytest.FixtureRequest) -> Iterator[None]:
     def save_first(figure: Figure, *arguments: Any, **options: Any) -> None:
         caller = sys._getframe(2)  # of the function that saves
         line = caller.f_code.co_filename, caller.f_lineno
-        drawn = figure if line not in _LINES else Figure(figure.get_size_inches())
-        _LINES.add(line)
-        save(drawn, *arguments, **options)
+        if line in _LINES:
+            figure = Figure(figure.get_size_inches())
+        elif HERE not in Path(line[0]).parents:
+            _LINES.add(line)
+        save(figure, *arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", save_first)
