@@ -1,9 +1,13 @@
 """Settings of the process that runs the tests."""
 
 import gc
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
 # Files that take longest, which processes take first, so that none is left with one at the end.
@@ -25,6 +29,34 @@ LONGEST = (
     "test_gpu_runs.py",
     "seld/test_predictor.py",
 )
+# Files whose tests look at figures.
+LOOK_AT_FIGURES = ("test_comparison.py", "test_figures.py")
+_LINES: set[tuple[str, int]] = set()  # that have saved a figure in this process
+
+
+@pytest.fixture(scope="module", autouse=True)
+def figures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Draws what tests save, and the first figure that each line of the programs saves.
+
+    The others stay blank: drawing takes most of the time of a figure, and a small run has several.
+    """
+    if request.path.name in LOOK_AT_FIGURES:
+        yield
+        return
+    save = Figure.savefig
+
+    def save_first(figure: Figure, *arguments: Any, **options: Any) -> None:
+        caller = sys._getframe(2)  # of the function that saves
+        line = caller.f_code.co_filename, caller.f_lineno
+        if line in _LINES:
+            figure = Figure(figure.get_size_inches())
+        elif HERE not in Path(line[0]).parents:
+            _LINES.add(line)
+        save(figure, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save_first)
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

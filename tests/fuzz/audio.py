@@ -151,10 +151,10 @@ def _read_flac(folder: Path) -> None:
 
 
 TARGETS = [
-    Target("wav", lambda: _cases(WAVS), _read, weight=30, examples=60),
+    Target("wav", lambda: _cases(WAVS), _read, weight=30, examples=20),
     Target("wav-mono", lambda: _cases(WAVS), _read_mono, weight=15, examples=30),
     Target("sound-other", lambda: _cases(OTHERS), _read_mono, weight=15, examples=30),
-    Target("sound-streams", lambda: _cases(STREAMS), _read_alike, weight=15, examples=40),
+    Target("sound-streams", lambda: _cases(STREAMS), _read_alike, weight=15, examples=20),
     Target("sound-packets", lambda: _cases(PACKETS), _read_alike, weight=15, examples=30),
     Target("sound-joined", lambda: _cases(JOINED), _read_alike, weight=15, examples=30),
     Target("mp3", lambda: _cases(MP3S), _read_alike, weight=15, examples=30),

@@ -223,7 +223,7 @@ def _cached(folder: Path) -> None:
 
 
 TARGETS = [
-    Target("shard", _damaged, _read_damaged, weight=12, examples=40),
+    Target("shard", _damaged, _read_damaged, weight=12, examples=20),
     Target("shard-crafted", _cases, _read, weight=8, examples=20),
     Target("shard-index", _cases, _index, weight=12, examples=40),
     Target("shard-stream", _cases, _stream, weight=2, examples=4, named=TOO_FEW),

@@ -201,9 +201,9 @@ def _compare(folder: Path) -> None:
 
 
 TARGETS = [
-    Target("sources", _note_cases, _compare, weight=6, examples=20, named="case"),
-    Target("store", _cases, _open, weight=10, examples=20, named="case"),
+    Target("sources", _note_cases, _compare, weight=6, examples=8, named="case"),
+    Target("store", _cases, _open, weight=10, examples=10, named="case"),
     Target("extraction", _cases, _again, weight=4, examples=8, named="case"),
-    Target("side-file", _crafted, _again_crafted, weight=4, examples=8, named="case"),
-    Target("statistics", _statistics_cases, _statistics, weight=12, examples=25),
+    Target("side-file", _crafted, _again_crafted, weight=4, examples=4, named="case"),
+    Target("statistics", _statistics_cases, _statistics, weight=12, examples=12),
 ]

@@ -10,7 +10,7 @@ from common.cli.extract import main as extract
 from common.cli.simulate import main as simulate
 from common.cli.train import plan_lines
 from common.errors import TrainingError
-from common.settings.tasks import load_task, read_tasks
+from common.settings.tasks import load_task, read_tasks, resolve
 from seld.cli import main
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -28,10 +28,11 @@ def test_list_shows_every_id_and_the_data_of_published_scores(capsys):
     lines = capsys.readouterr().out.splitlines()
     published = [number for number, line in enumerate(lines) if line.split()[0] == "published:"]
     ids = {number: line.split()[0] for number, line in enumerate(lines) if number not in published}
-    assert list(ids.values()) == list(read_tasks(PARAMS))
+    tasks = read_tasks(PARAMS)
+    assert list(ids.values()) == list(tasks)
     assert all(len(line.split()) > 2 for line in lines)
     with_scores = [ids[number - 1] for number in published]
-    assert with_scores == [name for name in ids.values() if load_task(PARAMS, name).published]
+    assert with_scores == [name for name in ids.values() if resolve(tasks, name).get("published")]
     assert "segment_200ms_macro_f 0.631" in lines[1 + list(ids)[list(ids.values()).index("cnn9")]]
     assert all("; on " in lines[number] for number in published)
     assert ids[0] == "seldnet-foa" and lines[0].endswith("(alias 1, 4)")

@@ -18,16 +18,20 @@ from tests.histories import history_rows
 from tests.pages import check_scores, read_report
 
 ROOT = Path(__file__).parents[2]
-FEW = "{1: 1, 2: 1, 3: 1, 4: 1}"  # recordings of each split
+FEW = "{0: 2, 1: 1, 2: 1, 3: 1, 4: 1}"  # recordings of each split
 SMALL = {
     "simulation.preset": "fixture",
     "dataset.recording_s": "6.0",
+    "dataset.classes": "[knock, keysDrop, speech]",
     "network.n_filters": "4",
-    "network.gru_units": "[6]",
+    "network.pool_bands": "[8]",
+    "network.pool_frames": "[5]",
+    "network.gru_units": "[]",
     "network.dense_units": "[8]",
     "pipeline.sequence_frames": "50",
     "pipeline.batch_size": "4",
-    "training.epochs": "3",
+    "training.epochs": "2",
+    "parallel.jobs": "1",  # a process more takes longer to start than this work
 }
 
 
@@ -73,7 +77,7 @@ def test_one_command_simulates_extracts_trains_and_scores(folder, run):
 def test_a_run_keeps_its_command_and_settings(run):
     environment = json.loads((run / "environment.json").read_text())
     assert environment["versions"]["keras"] == keras.__version__ and environment["python"]
-    assert "epochs: 3" in (run / "settings.yaml").read_text()
+    assert "epochs: 2" in (run / "settings.yaml").read_text()
 
 
 def test_a_fold_leaves_weights_logs_curves_figures_and_submissions(run):
@@ -90,7 +94,7 @@ def test_a_fold_leaves_weights_logs_curves_figures_and_submissions(run):
     assert len(list((fold / "submissions").glob("split4_*.csv"))) == 2
     with (fold / "seld" / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert [row["epoch"] for row in rows] == ["0", "1"]
     assert {
         "val_er",
         "val_f",
@@ -116,8 +120,8 @@ def test_the_saved_model_loads_in_safe_mode_for_raw_features(run):
         run / "fold1" / "seld" / "best.keras", safe_mode=True, compile=False
     )
     loud = np.full((1, 10, 64, 7), 40.0, np.float32)
-    outputs = model.predict(loud, verbose=0)
-    assert outputs["sed"].shape == (1, 2, 11) and outputs["doa"].shape == (1, 2, 33)
+    outputs = model.predict_on_batch(loud)
+    assert outputs["sed"].shape == (1, 2, 3) and outputs["doa"].shape == (1, 2, 9)
     assert np.isfinite(outputs["doa"]).all()
 
 
@@ -168,7 +172,7 @@ def test_the_report_fits_desktop_and_phone_without_browser_errors(run, tmp_path)
 def test_the_same_ids_with_other_settings_are_refused(folder, capsys):
     assert main(["demo", "a", *arguments(folder, training__epochs="4")]) == 2
     message = capsys.readouterr().err
-    assert "training.epochs: 3 there, 4 now" in message and "another job id" in message
+    assert "training.epochs: 2 there, 4 now" in message and "another job id" in message
 
 
 def test_the_same_seed_gives_the_same_scores(folder, run):
@@ -185,7 +189,7 @@ def test_features_of_other_settings_are_refused_with_both_values(folder, capsys)
 
 
 def test_pools_that_do_not_divide_the_bands_are_refused(tmp_path, capsys):
-    assert main(["demo", "a", *arguments(tmp_path, network__pool_bands="[5, 4, 2]")]) == 2
+    assert main(["demo", "a", *arguments(tmp_path, network__pool_bands="[5]")]) == 2
     assert "`network.pool_bands` must divide the bands" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -201,81 +205,57 @@ def test_a_job_id_that_cannot_name_a_folder_is_refused(job_id, tmp_path, capsys)
     assert "job id" in capsys.readouterr().err
 
 
-def test_the_evaluation_set_is_predicted_without_labels_too(tmp_path, capsys):
-    changes = {
-        "parallel__jobs": "1",
-        "features__kind": "magnitude_phase",
-        "network__pool_bands": "[8, 8, 4]",
-        "training__epochs": "1",
-    }
-    options = arguments(tmp_path, **changes)
-    assert simulate(["5", *options]) == 0
-    for path in (tmp_path / "dataset" / "metadata_eval").glob("*.csv"):
-        path.unlink()
-    (tmp_path / "dataset" / "metadata_eval").rmdir()
-    assert extract(["5", *options]) == 0
-    assert main(["5", "a", *options]) == 0
-    assert "no labels" in capsys.readouterr().out
-    page = read_report(tmp_path / "output" / "5_a" / "report.html")
-    assert "There are no scores" in page.text and len(page.named("audio")) == 2
-    assert (
-        len(list((tmp_path / "output" / "5_a" / "evaluation" / "submissions").glob("split0_*.csv")))
-        == 2
-    )
-
-
-def test_the_published_form_trains_on_microphones(tmp_path):
+def test_the_published_form_predicts_the_evaluation_set_of_microphones_without_labels(
+    tmp_path, capsys
+):
     options = arguments(
         tmp_path,
-        parallel__jobs="1",
+        network__gru_units="[6]",
         training__epochs="1",
-        simulation__formats="[mic]",
         simulation__recordings_per_split=FEW,
         training__passes_per_epoch="1",
     )
-    folds = ["--set", "folds=[{name: one, train: [3, 4], validate_on: [2], test: [1]}]"]
-    assert simulate(["2-published", *options]) == 0
-    assert main(["2-published", "a", *options, *folds]) == 0
-    assert (tmp_path / "output" / "2-published_a" / "scores.json").exists()
+    assert simulate(["3-published", *options]) == 0
+    for path in (tmp_path / "dataset" / "metadata_eval").glob("*.csv"):
+        path.unlink()
+    (tmp_path / "dataset" / "metadata_eval").rmdir()
+    assert extract(["3-published", *options]) == 0
+    assert main(["3-published", "a", *options]) == 0
+    assert "no labels" in capsys.readouterr().out
+    run = tmp_path / "output" / "3-published_a"
+    page = read_report(run / "report.html")
+    assert "There are no scores" in page.text and len(page.named("audio")) == 2
+    assert len(list((run / "evaluation" / "submissions").glob("split0_*.csv"))) == 2
 
 
-def test_a_model_with_a_frontend_learns_from_rotated_audio(tmp_path):
-    device = {
-        "parallel__jobs": "1",  # a process more takes longer to start than this work
+@pytest.fixture(scope="module")
+def device(folder):
+    """A run on the same recordings whose model computes the features."""
+    settings = {
         "features__frontend": "device",
         "training__augmentation": "foa_rotation",
         "training__epochs": "1",
     }
-    assert main(["demo", "device", *arguments(tmp_path, **device)]) == 0
-    run = tmp_path / "output" / "demo_device"
-    assert json.loads((run / "scores.json").read_text())["rows"][0]["n_recordings"] == 2
-    assert (run / "fold1" / "features.png").stat().st_size and (
-        run / "fold1" / "recording.png"
-    ).stat().st_size
-    store = tmp_path / "feature" / "foa_dev_logmel_intensity_audio"
+    assert main(["demo", "device", *arguments(folder, **settings)]) == 0
+    return folder / "output" / "demo_device"
+
+
+def test_a_model_with_a_frontend_learns_from_rotated_audio(folder, device):
+    assert json.loads((device / "scores.json").read_text())["rows"][0]["n_recordings"] == 2
+    fold = device / "fold1"
+    assert (fold / "features.png").stat().st_size and (fold / "recording.png").stat().st_size
+    store = folder / "feature" / "foa_dev_logmel_intensity_audio"
     # a recording of 6 s and 3 pieces of context, 4 channels of 16 bits
     assert (store / "split1_ir0_ov1_1.tfrecord").stat().st_size == pytest.approx(
         303 * 960 * 8, rel=0.02
     )
-    model = keras.saving.load_model(
-        run / "fold1" / "seld" / "best.keras", safe_mode=True, compile=False
-    )
+    model = keras.saving.load_model(fold / "seld" / "best.keras", safe_mode=True, compile=False)
     audio = np.random.default_rng(0).integers(-3000, 3000, (1, 12 * 960, 4)).astype(np.int16)
-    assert model.predict(audio, verbose=0)["sed"].shape == (1, 2, 11)
+    assert model.predict_on_batch(audio)["sed"].shape == (1, 2, 3)
 
 
-def test_extraction_and_model_have_the_same_feature_statistics(tmp_path):
-    for frontend in ("extraction", "device"):
-        settings = arguments(
-            tmp_path,
-            parallel__jobs="1",
-            features__frontend=frontend,
-            simulation__recordings_per_split=FEW,
-        )
-        assert simulate(["demo", *settings]) == 0 and extract(["demo", *settings]) == 0
-    stores = [
-        tmp_path / "feature" / f"foa_dev_logmel_intensity{suffix}" for suffix in ("", "_audio")
-    ]
+def test_extraction_and_model_have_the_same_feature_statistics(folder, device):
+    stores = [folder / "feature" / f"foa_dev_logmel_intensity{suffix}" for suffix in ("", "_audio")]
     with (
         np.load(stores[0] / "statistics.npz") as one,
         np.load(stores[1] / "statistics.npz") as other,

@@ -38,7 +38,7 @@ TASK = """
     folds: [{{name: only, train: [1], validate_on: [2], test: [3]}}]
     features: {{n_fft: 1024}}
     pipeline: {{sequence_frames: 50, batch_size: 4}}
-    network: {{n_filters: 4, gru_units: [6], dense_units: [8]}}
+    network: {{n_filters: 4, pool_bands: [8], pool_frames: [1], gru_units: [], dense_units: [8]}}
     training: {{epochs: 1, passes_per_epoch: 1}}
     parallel: {{jobs: 1}}
 """

@@ -117,14 +117,25 @@ def test_a_recording_in_blocks_is_decoded_as_in_evaluation(tmp_path, case):
 
 @pytest.fixture(scope="module")
 def recurrent(tmp_path_factory):
-    """A two-stage run with recurrent layers in two folds, and a recording."""
+    """A two-stage run with recurrent layers in two folds."""
     folder = tmp_path_factory.mktemp("recurrent")
     folds = (
         "[{name: a, train: [1], validate_on: [2], test: [3]}, {name: b, train: [2], validate_on:"
         " [3], test: [1]}]"
     )
     task = task_of("two-stage-demo", folder, folds=folds, **SMALL_TWO_STAGE)
-    return write_run(task, folder / "run"), write_recording(folder / "a.wav")
+    return write_run(task, folder / "run")
+
+
+@pytest.fixture(scope="module")
+def of_fold_a(recurrent):
+    return load_predictor(recurrent, "a")
+
+
+@pytest.fixture(scope="module")
+def seldnet(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("seldnet")
+    return load_predictor(write_run(task_of("demo", folder, **SMALL_SELDNET), folder / "run"))
 
 
 def changed(predictor, **attributes):
@@ -155,15 +166,14 @@ def outputs_of(predictor, audio, live=False):
     return {name: np.concatenate([each[name] for each in found]) for name in found[0]}
 
 
-def test_recurrent_layers_need_less_context_than_the_windows_give(recurrent):
+def test_recurrent_layers_need_less_context_than_the_windows_give(recurrent, of_fold_a):
     """Windows of longer recordings are approximate with recurrent layers: bounds of the error."""
-    run, _ = recurrent
     audio = noises(3 * SECONDS, 8000, 4)
     for live, tolerance in (
         (False, 2e-3),
         (True, 1e-2),
     ):  # outputs are of about 1; live windows have less context
-        predictor = load_predictor(run, "a", live)
+        predictor = load_predictor(recurrent, "a", live) if live else of_fold_a
         whole = outputs_of(changed(predictor, windows=Windows(10_000)), audio)
         found = outputs_of(predictor, audio, live)
         for name in ("sed", "doa"):
@@ -172,21 +182,19 @@ def test_recurrent_layers_need_less_context_than_the_windows_give(recurrent):
             np.testing.assert_allclose(found[name], whole[name], atol=tolerance)
 
 
-def test_recordings_of_the_datasets_length_are_one_window(recurrent):
-    run, _ = recurrent
-    predictor = load_predictor(run, "a")
+def test_recordings_of_the_datasets_length_are_one_window(of_fold_a):
     audio = noises(SECONDS, 8000, 4)
     found = [
-        outputs_of(each, audio) for each in (predictor, changed(predictor, windows=Windows(10_000)))
+        outputs_of(each, audio) for each in (of_fold_a, changed(of_fold_a, windows=Windows(10_000)))
     ]
     np.testing.assert_array_equal(found[0]["doa"], found[1]["doa"])
 
 
-def test_folds_are_averaged_or_chosen(recurrent, tmp_path):
-    run, _ = recurrent
+def test_folds_are_averaged_or_chosen(recurrent, of_fold_a):
+    run = recurrent
     of_fold = {
-        fold: outputs_of(load_predictor(run, fold), noises(3, 8000, 4))["sed"]
-        for fold in ("a", "b")
+        fold: outputs_of(predictor, noises(3, 8000, 4))["sed"]
+        for fold, predictor in (("a", of_fold_a), ("b", load_predictor(run, "b")))
     }
     together = outputs_of(load_predictor(run), noises(3, 8000, 4))["sed"]
     np.testing.assert_allclose(together, (of_fold["a"] + of_fold["b"]) / 2, atol=1e-5)
@@ -207,7 +215,7 @@ def test_azimuths_of_folds_are_averaged_on_the_circle():
 
 
 def test_recordings_of_another_array_and_unfinished_runs_are_refused(recurrent, tmp_path):
-    run, _ = recurrent
+    run = recurrent
     mono = write_recording(tmp_path / "mono.wav", 1, channels=1)
     with pytest.raises(DataError, match="Expected: 4, those of the array"):
         predicted(run, mono, tmp_path / "out" / "mono", fold="a")
@@ -234,11 +242,9 @@ def test_detection_only_gives_no_directions_and_directions_only_no_events(tmp_pa
         load_predictor(run)
 
 
-@pytest.mark.parametrize("settings", [("demo", SMALL_SELDNET), ("two-stage-demo", SMALL_TWO_STAGE)])
-def test_recordings_of_few_samples_have_table_and_figure(tmp_path, settings):
-    predictor = load_predictor(
-        write_run(task_of(settings[0], tmp_path, **settings[1]), tmp_path / "run")
-    )
+@pytest.mark.parametrize("name", ["seldnet", "of_fold_a"])
+def test_recordings_of_few_samples_have_table_and_figure(tmp_path, request, name):
+    predictor = request.getfixturevalue(name)
     for samples, rate_hz in ((1, RATE_HZ), (7, RATE_HZ), (1, 48000), (100, 48000)):
         soundfile.write(tmp_path / "a.wav", np.full((samples, 4), 0.1), rate_hz)
         out = tmp_path / f"{samples}_{rate_hz}"
@@ -246,19 +252,16 @@ def test_recordings_of_few_samples_have_table_and_figure(tmp_path, settings):
         assert sorted(path.name for path in out.iterdir()) == ["a.json", "a.png", "a.tsv"]
 
 
-def test_arrays_must_have_the_channels_of_the_array(tmp_path):
-    predictor = load_predictor(
-        write_run(task_of("demo", tmp_path, **SMALL_SELDNET), tmp_path / "run")
-    )
+def test_arrays_must_have_the_channels_of_the_array(seldnet):
     for array, message in (
         (np.zeros((4, 100)), r"Expected: \(samples, 4\)\. Received: \(4, 100\)\. Turn it"),
         (np.zeros(100), r"Expected: \(samples, 4\)\. Received: \(100,\)"),
         (np.zeros((100, 2)), r"Received: \(100, 2\)"),
     ):
         with pytest.raises(DataError, match=message):
-            predictor.stream().feed(array)
+            seldnet.stream().feed(array)
     with pytest.raises(DataError, match="shorter than one sample"):
-        predictor.stream().finish()
+        seldnet.stream().finish()
 
 
 def track_decoder(hop_ratio=1.0, stride=1, grid=2):

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from common.cli.simulate import main as simulate
 from common.models.layers import weights_by_name
 from seld.cli import main
 from seld.submission import read_submission
@@ -17,12 +18,20 @@ SMALL = {
     "simulation.preset": "fixture",
     "parallel.jobs": 1,  # a process more takes longer to start than this work
     "dataset.recording_s": 6.0,
-    "network.filters": "[4, 4]",
+    "dataset.classes": "[knock, keysDrop, speech]",
+    "network.filters": "[4]",
+    "network.architecture": "vgg9",
     "network.gru_units": 4,
     "pipeline.batch_size": 4,
-    "pipeline.sequence_frames": 100,
+    "pipeline.sequence_frames": 50,
     "training.iterations_per_epoch": 2,
-    "training.stage_epochs": "{sed: 2, doa: 2, seld: 2}",
+    "training.stage_epochs": "{sed: 2, doa: 2, seld: 1}",
+}
+EVALUATION = {
+    "dataset__mode": "eval",
+    "folds": "[{name: evaluation, train: [1, 2, 3, 4], validate_on: [], test: [0]}]",
+    "network__mode": "sed_only",
+    "network__also_joint": "false",
 }
 
 
@@ -42,8 +51,10 @@ def arguments(folder: Path, **changes: object) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with one finished run of both stages and the joint network."""
+    """A folder with recordings of all splits, and one finished run of both stages and the joint
+    network."""
     folder = tmp_path_factory.mktemp("run")
+    assert simulate(["two-stage-demo", *arguments(folder, **EVALUATION)]) == 0
     assert main(["two-stage-demo", "a", *arguments(folder)]) == 0
     return folder
 
@@ -116,27 +127,17 @@ def test_single_directions_start_from_a_file_and_use_true_activity(folder, fold)
         name: np.abs(given[name] - learned[name]).max() for name in given if name.endswith("kernel")
     }
     assert all(value < 1e-12 for name, value in moved.items() if name.startswith("block")), moved
-    assert all(
-        value > 1e-4 for name, value in moved.items() if name.startswith(("gru", "event"))
-    ), moved  # fresh
+    assert moved["event_fc/kernel"] > 1e-4  # fresh
 
 
-def test_all_data_train_and_predict_the_evaluation_set(folder, tmp_path):
-    folds = "[{name: evaluation, train: [1, 2, 3, 4], validate_on: [], test: [0]}]"
-    options = arguments(
-        tmp_path,
-        dataset__mode="eval",
-        folds=folds,
-        network__mode="sed_only",
-        network__also_joint="false",
-        training__training_recordings=2,
-    )
+def test_all_data_train_and_predict_the_evaluation_set(folder):
+    options = arguments(folder, **EVALUATION, training__training_recordings=2)
     assert main(["two-stage-demo", "all", *options]) == 0
-    fold = tmp_path / "output" / "two-stage-demo_all" / "evaluation"
+    fold = folder / "output" / "two-stage-demo_all" / "evaluation"
     history = json.loads((fold / "sed" / "training.json").read_text())["history"]
     assert len(history["train_er"]) == len(history["val_er"]) == 2
     for path in (fold / "submissions").glob("split0_*.csv"):
-        rows = read_submission(path, 11)
+        rows = read_submission(path, 3)
         assert (rows[:, 0] < 300).all() and (rows[:, 2] % 10 == 0).all()
 
 
@@ -151,7 +152,7 @@ def test_settings_of_unknown_stages_are_refused_before_any_work(tmp_path, capsys
 def test_a_model_of_another_form_to_start_from_is_refused(folder, fold, capsys):
     start = f"{{sed: {fold / 'sed' / 'best.keras'}}}"
     options = arguments(
-        folder, training__start_from=start, network__filters="[8, 4]", network__also_joint="false"
+        folder, training__start_from=start, network__filters="[8]", network__also_joint="false"
     )
     assert main(["two-stage-demo", "other", *options]) == 2
     assert "The model to start from does not fit" in capsys.readouterr().err

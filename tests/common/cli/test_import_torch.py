@@ -101,8 +101,9 @@ def test_without_statistics_the_model_takes_standardised_features(tmp_path, stat
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["m.keras"]
 
 
-@pytest.mark.parametrize("groups", [None, ["a"]])
-@pytest.mark.parametrize("given", ["folder", "file", "own file"])
+@pytest.mark.parametrize(
+    "given, groups", [("folder", None), ("folder", ["a"]), ("file", ["a"]), ("own file", None)]
+)
 def test_with_statistics_it_takes_raw_ones(tmp_path, state, store, capsys, given, groups):
     mean, std = store.statistics(groups)
     source = {
@@ -111,7 +112,7 @@ def test_with_statistics_it_takes_raw_ones(tmp_path, state, store, capsys, given
         "own file": tmp_path / "s.npz",
     }[given]
     np.savez(tmp_path / "s.npz", mean=mean, std=std)
-    chosen = ["--groups", *groups] if groups and given != "own file" else []
+    chosen = ["--groups", *groups] if groups else []
     assert main("c.pth", "--out", tmp_path / "raw.keras", "--statistics", source, *chosen) == 0
     assert "takes raw features" in capsys.readouterr().out
     standardised = network()

@@ -1,13 +1,11 @@
 """Searches: trials are runs, they resume, and suggestions do not depend on interruptions."""
 
+import contextlib
 import csv
 import json
 import math
-import os
-import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,16 +15,16 @@ import optuna
 import pytest
 import yaml
 
+from common.cli.train import main as train
 from common.cli.tune import main
 from common.errors import CheckpointError, ConfigError, DataError
 from common.search.results import FIGURES, Target, best_settings, draw_study, trials_table
 from common.search.space import Choice, Range
 from common.search.study import STORAGE, Search, run_search, score_of
 from common.settings.tasks import check_task
+from common.training.callbacks import ScoreOnValidation
 from common.training.run_directory import read_settings
 from seld.experiment import Experiment
-from tests.forks import server
-from tests.patience import wait_until
 
 ROOT = Path(__file__).parents[3]
 SMALL = {
@@ -34,7 +32,10 @@ SMALL = {
     "simulation.duration_s": "3",
     "simulation.recordings_per_split": "{1: 1, 2: 1, 3: 1, 4: 1}",
     "dataset.recording_s": "3",
-    "network.gru_units": "[6]",
+    "dataset.classes": "[knock, keysDrop]",
+    "network.pool_bands": "[8]",
+    "network.pool_frames": "[5]",
+    "network.gru_units": "[]",
     "network.dense_units": "[8]",
     "pipeline.sequence_frames": "50",
     "pipeline.batch_size": "4",
@@ -53,32 +54,42 @@ def arguments(folder: Path, *options: str) -> list[str]:
     return ["demo", *settings, "--params", str(ROOT / "params.yaml"), *options]
 
 
-def kill_when_trained(run: Path) -> None:
-    """Kills the process that holds a run as soon as it has finished an epoch."""
-    wait_until(lambda: list(run.rglob("resume/epoch-*")))
-    os.kill(int((run / ".lock").read_text().split()[1]), signal.SIGKILL)
+class Killed(Exception):
+    """Stands for the end of the process of a trial."""
 
 
-def run_in_fork(call: list[str], stdout: TextIO, **_: object) -> SimpleNamespace:
-    """Stands for `subprocess.run`: the same program, whose imports are finished already."""
-    fork = server("tensorflow").start(call[1:], Path(stdout.name))
-    return SimpleNamespace(returncode=fork.wait())
+def kill_in_second_epoch(self: ScoreOnValidation, epoch: int, logs: object = None) -> None:
+    if epoch == 1:
+        raise Killed
+
+
+def run_here(call: list[str], stdout: TextIO, **_: object) -> SimpleNamespace:
+    """Stands for `subprocess.run`: the same program in this process, which has its imports."""
+    assert call[1:3] == ["-m", "common.cli.train"]
+    with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stdout):
+        try:
+            return SimpleNamespace(returncode=train(call[3:]))
+        except Killed:
+            return SimpleNamespace(returncode=-9)
 
 
 @pytest.fixture(scope="module")
-def search(tmp_path_factory):
+def trials_here():
+    here = SimpleNamespace(run=run_here, STDOUT=subprocess.STDOUT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("common.search.study.subprocess", here)
+        yield
+
+
+@pytest.fixture(scope="module")
+def search(tmp_path_factory, trials_here):
     """A finished search of two trials whose first trial was killed after its first epoch."""
     folder = tmp_path_factory.mktemp("search")
-    there = folder / "output" / "demo_tune"
-    killer = threading.Thread(target=kill_when_trained, args=(there / "trials" / "demo_000",))
-    killer.start()
-    forks = SimpleNamespace(run=run_in_fork, STDOUT=subprocess.STDOUT)
-    with pytest.MonkeyPatch.context() as patch:  # the trial of other features has a real process
-        patch.setattr("common.search.study.subprocess", forks)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScoreOnValidation, "on_epoch_begin", kill_in_second_epoch)
         assert main(arguments(folder, *OVER, "--trials", "2")) == 2
-        killer.join()
-        assert main(arguments(folder, *OVER, "--trials", "2")) == 0
-    return there
+    assert main(arguments(folder, *OVER, "--trials", "2")) == 0
+    return folder / "output" / "demo_tune"
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
@@ -119,7 +130,7 @@ def test_the_best_settings_are_written_as_params_yaml_takes_them(search):
     assert (search / STORAGE).stat().st_size
 
 
-def test_a_trial_of_other_features_extracts_and_removes_its_own(search):
+def test_a_trial_of_other_features_extracts_and_removes_its_own(search, trials_here):
     folder, feature_files = (
         search.parents[1],
         lambda: sorted((search.parents[1] / "feature").rglob("*")),
@@ -148,6 +159,17 @@ def test_a_trial_of_other_features_extracts_and_removes_its_own(search):
         search / "trials" / "demo_000" / "data.json"
     ).read_text()
     assert not list((own / "features").iterdir()) and feature_files() == shared
+
+
+def test_a_trial_is_a_process_whose_output_and_mistake_are_found(tmp_path, monkeypatch):
+    monkeypatch.setattr("common.search.study.subprocess", subprocess)
+    task_id, *command = arguments(tmp_path)
+    space = {"training.epochs": Range(1, 8, whole=True)}
+    search = Search(None, (task_id, *command), space, Target("val_x", "min"), "seld", tmp_path)
+    reason = r"Trial 3 stopped: error: .*Its output is in .*demo_003\.log"
+    with pytest.raises(DataError, match=reason):
+        search.run_trial(3, {"training.epochs": "0"})
+    assert "epochs" in (tmp_path / "trials" / "demo_003.log").read_text()
 
 
 def test_another_search_in_the_same_folder_is_refused(search, capsys):
@@ -280,7 +302,7 @@ def test_the_figures_of_a_study_are_drawn_for_any_scores(scores, tmp_path):
     ("options", "message"),
     [
         (["--over", "network.n_filtres=1:3"], "Did you mean `n_filters`"),
-        (["--over", "network.pool_bands=[4, 4, 2],[5, 4, 2]"], "must divide the bands"),
+        (["--over", "network.pool_bands=[8],[5]"], "must divide the bands"),
         (["--over", "training.epochs=1:3", "--trials", "0"], "--trials expects"),
         (["--over", "training.epochs=1:3", "--job", "a/b"], "job id"),
         (

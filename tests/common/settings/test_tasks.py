@@ -26,9 +26,13 @@ def write(folder: Path, tasks: dict, **parts: object) -> Path:
     return path
 
 
-def test_every_task_of_params_yaml_is_valid():
-    for task_id in read_tasks(PARAMS):
-        assert load_task(PARAMS, task_id).description
+@pytest.fixture(scope="module")
+def all_tasks():
+    return {name: load_task(PARAMS, name) for name in read_tasks(PARAMS)}
+
+
+def test_every_task_of_params_yaml_is_valid(all_tasks):
+    assert all(task.description for task in all_tasks.values())
 
 
 @pytest.mark.parametrize("task_id", ["1", "2", "3", "4", "5"])
@@ -56,10 +60,8 @@ def test_folds_of_the_development_set_are_the_published_ones():
     assert [set(fold.train) for fold in folds] == [{3, 4}, {4, 1}, {1, 2}, {2, 3}]
 
 
-def test_only_seldnet_quick_is_quick():
-    quick = [
-        name for name in read_tasks(PARAMS) if load_task(PARAMS, name).training.batches_per_pass
-    ]
+def test_only_seldnet_quick_is_quick(all_tasks):
+    quick = [name for name, task in all_tasks.items() if task.training.batches_per_pass]
     assert quick == ["seldnet-quick"]
 
 

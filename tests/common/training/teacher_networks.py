@@ -44,9 +44,12 @@ def network(dropout: float = 0.0, norm: bool = True, embeddings: int = 0) -> ker
 
 
 def teacher_model(
-    config: dict | None = None, augmentation: dict | None = None, dropout: float = 0.0
+    config: dict | None = None,
+    augmentation: dict | None = None,
+    dropout: float = 0.0,
+    eagerly: bool = False,
 ) -> MeanTeacher:
-    """A mean teacher of two small networks, compiled."""
+    """A mean teacher of two small networks, compiled; a graph takes longer to build than a step."""
     model = build_augmented(
         lambda: network(dropout),
         config=MeanTeacherConfig.model_validate(config or {"noise": {"kind": "none"}}),
@@ -55,7 +58,8 @@ def teacher_model(
         stride=STRIDE,
         iterations_per_epoch=2,
     )
-    model.compile(keras.optimizers.SGD(0.5), LOSSES, {"clip": 0.5, "frames": 1.0})
+    weights = {"clip": 0.5, "frames": 1.0}
+    model.compile(keras.optimizers.SGD(0.5), LOSSES, weights, run_eagerly=eagerly)
     return model
 
 

@@ -72,7 +72,8 @@ def test_only_the_student_is_trained():
 
 @pytest.mark.parametrize("kind", ["own", "averaged"])
 def test_statistics_of_the_teacher_are_its_own_or_averaged(kind):
-    model = teacher_model({"statistics": kind, "noise": {"kind": "absolute", "std": 9.0}})
+    settings = {"statistics": kind, "noise": {"kind": "absolute", "std": 9.0}}
+    model = teacher_model(settings, eagerly=True)
     means = [net.get_layer("norm").moving_mean for net in (model.student, model.teacher)]
     kept, expected = 0.0, np.zeros(4)
     for step in range(1, 4):
@@ -212,7 +213,7 @@ def test_the_chosen_network_predicts_alone(use):
 
 def test_embeddings_are_a_second_input():
     model = MeanTeacher(network(embeddings=5), network(embeddings=5), QUIET, parts=PARTS)
-    model.compile("sgd", LOSSES)
+    model.compile("sgd", LOSSES, run_eagerly=True)
     x, y = batch(0)
     inputs = {"features": x, "embeddings": np.ones((8, 6, 5), np.float32)}
     assert np.isfinite(model.train_on_batch(inputs, y)[0])

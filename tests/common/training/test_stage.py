@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import shutil
 from dataclasses import replace
 
 import keras
@@ -117,6 +118,14 @@ def train(folder, *, source=batches, training=TRAINING, new_scorer=MeanOutput, s
     return train_stage(STAGE, data(source, scored), goal, training, RunConfig(), folder, seed)
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a finished stage, whose training data was scored too."""
+    folder = tmp_path_factory.mktemp("trained")
+    train(folder, scored=recordings())  # those of the validation
+    return folder
+
+
 def killed_in_epoch(number, new_scorer):
     """A maker of scorers that ends the job after the batches of the given epoch of this start."""
     made = itertools.count(1)
@@ -151,9 +160,8 @@ def test_levels_stand_between_features_and_statistics(tmp_path):
     assert [layer.name for layer in model.layers][1:3] == ["levels", STATISTICS]
 
 
-def test_times_and_training_scores_are_logged_in_each_epoch(tmp_path):
-    train(tmp_path, scored=recordings())  # those of the validation
-    history = finished_epochs(tmp_path)["history"]
+def test_times_and_training_scores_are_logged_in_each_epoch(trained):
+    history = finished_epochs(trained)["history"]
     assert (
         history["train_error"] == history["val_error"]
         and history["train_sed_loss"] == history["val_sed_loss"]
@@ -161,18 +169,18 @@ def test_times_and_training_scores_are_logged_in_each_epoch(tmp_path):
     assert history["train_loss"] != history["loss"]  # the latter is of the batches, with dropout
     for name in TIMES:
         assert len(history[name]) == 5 and min(history[name]) > 0
-    with (tmp_path / "history.csv").open(newline="") as file:
+    with (trained / "history.csv").open(newline="") as file:
         assert {"train_error", *TIMES} <= set(csv.DictReader(file).fieldnames)
-    events = b"".join(path.read_bytes() for path in (tmp_path / "tensorboard").rglob("*tfevents*"))
+    events = b"".join(path.read_bytes() for path in (trained / "tensorboard").rglob("*tfevents*"))
     assert all(name.encode() in events for name in TIMES)
 
 
-def test_a_finished_stage_is_not_trained_again(tmp_path):
-    first = train(tmp_path)
+def test_a_finished_stage_is_not_trained_again(tmp_path, trained):
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     before = (tmp_path / "history.csv").read_bytes()
     second = train(tmp_path, new_scorer=killed_in_epoch(1, MeanOutput))
     assert (tmp_path / "history.csv").read_bytes() == before
-    np.testing.assert_array_equal(second.get_weights()[0], first.get_weights()[0])
+    assert same_weights(second, trained / BEST)
 
 
 def test_patience_is_remembered_over_a_restart(tmp_path):
@@ -221,8 +229,8 @@ def test_a_loss_of_nan_ends_training_with_advice(tmp_path):
         train(tmp_path, source=source)
 
 
-def test_a_damaged_state_names_the_folder_to_delete(tmp_path):
-    train(tmp_path)
+def test_a_damaged_state_names_the_folder_to_delete(tmp_path, trained):
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     (tmp_path / "training.json").unlink()
     state = next((tmp_path / "resume").glob("epoch-*")) / "state.json"
     state.write_text("{")
@@ -236,8 +244,8 @@ def test_weights_of_another_model_are_refused(tmp_path):
         restore_variables(tmp_path / "v.npz", [keras.Variable(np.zeros((2, 4)))])
 
 
-def test_a_truncated_checkpoint_is_refused(tmp_path):
-    train(tmp_path)
+def test_a_truncated_checkpoint_is_refused(tmp_path, trained):
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     (tmp_path / BEST).write_bytes((tmp_path / BEST).read_bytes()[:200])
     with pytest.raises(CheckpointError, match="cannot be loaded"):
         train(tmp_path)
@@ -254,9 +262,8 @@ def test_padding_is_cut_off_predictions():
     assert prediction.targets["sed"].shape == (8, 3)
 
 
-def test_the_history_is_also_plain_json(tmp_path):
-    train(tmp_path)
-    content = json.loads((tmp_path / "training.json").read_text())
+def test_the_history_is_also_plain_json(trained):
+    content = json.loads((trained / "training.json").read_text())
     assert len(content["history"]["val_error"]) == 5 and len(content["history"]["loss"]) == 5
 
 
@@ -287,8 +294,8 @@ def test_an_epoch_may_be_a_number_of_iterations(tmp_path):
         ("callbacks", {"KeepBest": {"best": 0.5, "filepath": "../../x"}}),
     ],
 )
-def test_a_state_with_other_attributes_is_refused(tmp_path, key, value):
-    train(tmp_path)
+def test_a_state_with_other_attributes_is_refused(tmp_path, trained, key, value):
+    shutil.copytree(trained / "resume", tmp_path / "resume")
     path = next((tmp_path / "resume").glob("epoch-*")) / "state.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     with pytest.raises(CheckpointError, match=r"state\.json is damaged"):

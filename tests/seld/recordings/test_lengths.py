@@ -65,7 +65,7 @@ def settings_of(folder: Path, recording_s: float, **changes) -> dict:
     settings["features"] |= {"n_fft": 1024}
     settings["network"] |= {
         name.removeprefix("network."): yaml.safe_load(str(each)) for name, each in SELDNET.items()
-    }
+    } | {"pool_bands": [64], "pool_frames": [1], "gru_units": []}
     settings["training"] |= {"epochs": 1, "passes_per_epoch": 1}
     return settings | {
         "description": "own",
