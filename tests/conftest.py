@@ -9,25 +9,28 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
+from common.display import plotting
+
 HERE = Path(__file__).parent
 # Files that take longest, which processes take first, so that none is left with one at the end.
 LONGEST = (
-    "test_kills.py",
-    "common/data/test_pipeline.py",
-    "common/search/test_study.py",
-    "test_benchmarks.py",
-    "seld/test_end_to_end.py",
-    "test_documents.py",
-    "test_derived.py",
     "sed_task4/segmentation/test_end_to_end.py",
-    "sed_task4/test_end_to_end.py",
+    "sed_task4/test_mean_teacher_end_to_end.py",
+    "test_kills.py",
     "test_joint_training.py",
-    "seld/test_two_stage_end_to_end.py",
-    "seld/simulation/test_simulator.py",
+    "common/runtime/test_clusters.py",
     "seld/test_year_systems.py",
+    "test_benchmarks.py",
     "common/inference/test_export.py",
     "test_gpu_runs.py",
-    "seld/test_predictor.py",
+    "seld/test_end_to_end.py",
+    "sed_task4/test_data_sets_end_to_end.py",
+    "sed_task4/test_end_to_end.py",
+    "common/data/test_pipeline.py",
+    "test_documents.py",
+    "sed_task4/test_predictor.py",
+    "common/search/test_study.py",
+    "seld/test_two_stage_end_to_end.py",
 )
 # Files whose tests look at figures.
 LOOK_AT_FIGURES = ("test_comparison.py", "test_figures.py")
@@ -43,19 +46,19 @@ def figures(request: pytest.FixtureRequest) -> Iterator[None]:
     if request.path.name in LOOK_AT_FIGURES:
         yield
         return
-    save = Figure.savefig
+    printed = plotting.printed
 
-    def save_first(figure: Figure, *arguments: Any, **options: Any) -> None:
+    def printed_first(figure: Figure, *arguments: Any) -> Any:
         caller = sys._getframe(2)  # of the function that saves
         line = caller.f_code.co_filename, caller.f_lineno
         if line in _LINES:
             figure = Figure(figure.get_size_inches())
         elif HERE not in Path(line[0]).parents:
             _LINES.add(line)
-        save(figure, *arguments, **options)
+        return printed(figure, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", save_first)
+        patch.setattr(plotting, "printed", printed_first)
         yield
 
 

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
+import seld.experiment  # noqa: F401 now: somebody else may not read its libraries
 from common.cli.extract import main as extract
 from common.cli.simulate import main as simulate
 from common.io.files import TEMPORARY_PATTERN
 from common.io.locks import only_one
-from seld import experiment  # now: somebody else may not read its libraries
 from seld.cli import main
-from tests.no_figures import no_figures
 
 ROOT = Path(__file__).parents[1]
 SMALL = (
@@ -77,12 +76,6 @@ def data(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def plain():
-    with no_figures(experiment.__name__):
-        yield
-
-
 @pytest.mark.parametrize(
     ("command", "place"),
     [(simulate, "dataset_dir"), (extract, "feature_dir"), (main, "output_dir")],
@@ -103,7 +96,7 @@ def test_a_dataset_that_is_read_only_is_enough_to_extract(data, tmp_path):
     assert (tmp_path / "foa_dev_logmel_intensity" / "manifest.json").is_file()
 
 
-def test_a_full_disk_ends_training_and_the_job_resumes_later(data, capsys, monkeypatch, plain):
+def test_a_full_disk_ends_training_and_the_job_resumes_later(data, capsys, monkeypatch):
     # one of another test may write into a longer file
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     options = arguments(data)

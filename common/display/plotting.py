@@ -97,24 +97,29 @@ def save_figure(figure: Figure, path: Path, dpi: int = 120) -> None:
     Raises:
         DataError: the file cannot be written.
     """
-    with atomic_path(Path(path)) as temporary, _printed(figure, FigureCanvasAgg, dpi) as canvas:
+    with atomic_path(Path(path)) as temporary, printed(figure, FigureCanvasAgg, dpi) as canvas:
         canvas.print_png(temporary)
 
 
 def figure_picture(figure: Figure, caption: str, alt: str) -> Picture:
     """Returns a figure as SVG within a page; the same figure gives the same bytes."""
     drawing = io.BytesIO()
-    printed = _printed(figure, FigureCanvasSVG, figure.dpi)
-    with rc_context({"svg.hashsalt": caption}), printed as canvas:
+    on_page = printed(figure, FigureCanvasSVG, figure.dpi)
+    with rc_context({"svg.hashsalt": caption}), on_page as canvas:
         canvas.print_svg(drawing, metadata={"Date": None})
     return Picture(data_uri(drawing.getvalue(), "image/svg+xml"), alt, caption)
 
 
 @contextmanager
-def _printed(figure: Figure, kind: Callable[[Figure], Canvas], dpi: float) -> Iterator[Canvas]:
+def printed(figure: Figure, kind: Callable[[Figure], Canvas], dpi: float) -> Iterator[Canvas]:
     """Puts a figure on a canvas whose `print_` methods give what `Figure.savefig` does.
 
     That draws a figure twice, first to lay it out, although drawing does so itself.
+
+    Args:
+        figure: has its own canvas and resolution again afterwards.
+        kind: of the canvas, such as `FigureCanvasAgg`.
+        dpi: pixels per inch.
     """
     canvas, own_dpi = figure.canvas, figure.dpi
     figure.dpi = dpi

@@ -18,7 +18,6 @@ from common.training.stage import load_trained
 from sed_task4.cli import main
 from sed_task4.config import Task4Training
 from sed_task4.experiment import Experiment
-from tests.no_figures import no_figures
 from tests.pages import check_scores, read_report
 from tests.sed_task4.tiny_runs import PARAMS, arguments
 
@@ -61,10 +60,8 @@ SUPERVISED = SETTINGS | {"sets.parts": f"[{', '.join(PARTS)}]", "training.epochs
 def folder(tmp_path_factory):
     """A folder with finished runs of the mean teacher and of its supervised twin."""
     folder = tmp_path_factory.mktemp("teacher")
-    with no_figures("sed_task4.experiment", report=True):
-        assert main([TASK, "a", *arguments(folder, TEACHER)]) == 0
-    with no_figures("sed_task4.experiment"):
-        assert main(["crnn-supervised-demo", "a", *arguments(folder, SUPERVISED)]) == 0
+    assert main([TASK, "a", *arguments(folder, TEACHER)]) == 0
+    assert main(["crnn-supervised-demo", "a", *arguments(folder, SUPERVISED)]) == 0
     return folder
 
 
@@ -121,8 +118,7 @@ def test_each_network_keeps_and_uses_its_own_median_lengths(folder, tmp_path):
     path = places["teacher"] / "median_frames.json"
     assert path.read_text() != json.dumps(lengths)
     path.write_text(json.dumps(lengths))
-    with no_figures("sed_task4.experiment"):
-        assert main([TASK, "a", *arguments(folder, TEACHER)]) == 0
+    assert main([TASK, "a", *arguments(folder, TEACHER)]) == 0
     assert json.loads(path.read_text()) == lengths, "searched once"
     assert written(places["student"]) == tables["student"]
     assert written(places["teacher"]) != tables["teacher"]

@@ -12,7 +12,6 @@ from sed_task4.segmentation.dataset import Mixture, MixtureEvent
 from sed_task4.segmentation.experiment import example_names
 from sed_task4.segmentation.segmenter import main as separate
 from tests.browser import BROWSER, NO_BROWSER, check_layout
-from tests.no_figures import no_figures
 from tests.pages import check_scores, read_report
 
 ROOT = Path(__file__).parents[3]
@@ -120,8 +119,7 @@ def test_finished_poolings_are_not_trained_again(folder, capsys):
     run = folder / "output" / "segmentation-demo_a"
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*.keras")}
     scores = (run / "scores.txt").read_text()
-    with no_figures("sed_task4.segmentation.examples"):
-        assert main(["segmentation-demo", "a", *arguments(folder)]) == 0
+    assert main(["segmentation-demo", "a", *arguments(folder)]) == 0
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*.keras")} == before
     assert scores.strip() in capsys.readouterr().out
 
@@ -170,8 +168,7 @@ def test_segmentation_learns_from_audio_and_separates_as_from_features(folder, t
         "features.frontend": "device",
         "network.compared": "[]",
     }
-    with no_figures("sed_task4.segmentation.examples"):
-        assert main(["segmentation-demo", "device", *arguments(folder, settings)]) == 0
+    assert main(["segmentation-demo", "device", *arguments(folder, settings)]) == 0
     run = folder / "output" / "segmentation-demo_device"
     assert json.loads((run / "scores.json").read_text())["rows"]
     recording = next((folder / "dataset").rglob("mixed_audios/**/*.wav"))
