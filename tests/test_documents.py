@@ -12,7 +12,6 @@ import seld.systems
 from docs.settings_page import SCHEMA, settings_page
 from tests.document_runs import SHORT, in_folder, is_listed, prepare_folder, without_python
 from tests.documents import PAGES, ROOT, Command, blocks, commands, problem, program_of, run_program
-from tests.no_figures import no_figures
 
 COMMANDS = commands()
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -78,8 +77,7 @@ def test_a_short_command_runs(folder, pattern):
         command for command in COMMANDS if re.fullmatch(pattern, without_python(command.text))
     )
     program, arguments = program_of(Command(ROOT, in_folder(shown.text)).words)
-    with contextlib.nullcontext() if "demo" in pattern else no_figures("seld.experiment"):
-        assert run_program(program, arguments) == 0
+    assert run_program(program, arguments) == 0
 
 
 def test_the_system_that_a_page_shows_is_trained_and_scored(folder):

@@ -8,7 +8,6 @@ import pytest
 from common.cli.simulate import main as simulate
 from sed_task4.cli import main
 from sed_task4.score import main as score
-from tests.no_figures import no_figures
 from tests.sed_task4.tiny_runs import CNN, arguments
 
 SYNTHETIC = {"sets.train": "synthetic", "sets.statistics": "[synthetic]"}
@@ -39,8 +38,7 @@ def weak(folder):
 def strong(folder):
     """A run that learned from the events of the clips, stored as features."""
     settings = CNN | SYNTHETIC | {"network.strong_training": "true", "scoring.score_files": "true"}
-    with no_figures("sed_task4.experiment"):
-        assert main(["cnn9-demo", "strong", *arguments(folder, settings)]) == 0
+    assert main(["cnn9-demo", "strong", *arguments(folder, settings)]) == 0
     return folder / "output" / "cnn9-demo_strong"
 
 
@@ -106,8 +104,7 @@ def test_the_cnn_learns_from_batches_of_weak_unlabelled_and_strong_clips(folder)
     parts = {"sets.parts": PARTS, "sets.epoch_part": "strong"}
     both = {"sets.statistics": "[weak, synthetic, unlabel_in_domain]"}
     settings = CNN | few | parts | both
-    with no_figures("sed_task4.experiment"):
-        assert main(["cnn9-demo", "parts", *arguments(folder, settings)]) == 0
+    assert main(["cnn9-demo", "parts", *arguments(folder, settings)]) == 0
     run = folder / "output" / "cnn9-demo_parts"
     held_out = json.loads((run / "validation_split.json").read_text())
     assert {subset: len(names) for subset, names in held_out.items()} == {"weak": 2, "synthetic": 2}

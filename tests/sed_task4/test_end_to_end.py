@@ -13,7 +13,6 @@ from sed_task4.cli import main
 from sed_task4.clips.clip_groups import draw_validation
 from sed_task4.score import main as score
 from tests.browser import BROWSER, NO_BROWSER, check_layout
-from tests.no_figures import no_figures
 from tests.pages import check_scores, read_report
 from tests.sed_task4.tiny_runs import CRNN, arguments
 
@@ -91,8 +90,7 @@ def test_finished_passes_are_not_trained_again(folder, capsys):
     run = folder / "output" / "crnn-demo_a"
     before = {path: path.stat().st_mtime_ns for path in run.glob("pass*/*.keras")}
     scores = (run / "scores.txt").read_text()
-    with no_figures("sed_task4.experiment"):
-        assert main(["crnn-demo", "a", *arguments(folder, CRNN)]) == 0
+    assert main(["crnn-demo", "a", *arguments(folder, CRNN)]) == 0
     assert {path: path.stat().st_mtime_ns for path in run.glob("pass*/*.keras")} == before
     assert scores.strip() in capsys.readouterr().out
 
@@ -111,7 +109,7 @@ def evaluated(folder):
         shutil.copytree(folder / "output" / "crnn-demo_a" / stage, run / stage)
     shutil.copy(folder / "output" / "crnn-demo_a" / "validation_split.json", run)
     output = io.StringIO()
-    with contextlib.redirect_stdout(output), no_figures("sed_task4.experiment", report=True):
+    with contextlib.redirect_stdout(output):
         assert main(["crnn-demo", "eval", *arguments(folder, settings)]) == 0
     return run, output.getvalue()
 
