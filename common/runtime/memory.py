@@ -5,10 +5,12 @@ import os
 from collections.abc import Mapping
 
 # Of glibc's malloc.h; what each stands for may also be set by an environment variable.
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
-SETTINGS = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 2**28}  # maps, bytes, bytes
-_LIMITS = ("MMAP_MAX", "MMAP_THRESHOLD", "TRIM_THRESHOLD", "TOP_PAD")
-VARIABLES = tuple(f"MALLOC_{name}_" for name in _LIMITS)
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
+# Maps; never; bytes; one arena for all threads, since those of single threads have heaps of 64 MB
+# and map larger blocks, which are then given back, whatever the other settings.
+SETTINGS = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: -1, M_TOP_PAD: 2**28, M_ARENA_MAX: 1}
+_LIMITS = ("MMAP_MAX_", "MMAP_THRESHOLD_", "TRIM_THRESHOLD_", "TOP_PAD_", "ARENA_MAX")
+VARIABLES = tuple(f"MALLOC_{name}" for name in _LIMITS)
 
 
 def keep_freed_memory(environment: Mapping[str, str] = os.environ) -> bool:
