@@ -60,22 +60,21 @@ def quick_run(tmp_path_factory):
         if command[0] == gpu_runs.PROGRAMS["simulation"]:
             start(command)
         else:  # these would import the backend again, for most of their time
-            server("tensorflow").run(command, folder / "log.txt")
+            server("jax").run(command, folder / "log.txt")
 
     markdown, result = folder / "table.md", folder / "result.json"
     markdown.write_text("before\n<!-- gpu_runs:begin -->\nearlier\n<!-- gpu_runs:end -->\nafter\n")
     files = ["--folder", str(folder), "--markdown", str(markdown), "--json", str(result)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gpu_runs, "_start", start_or_fork)
-        options = ["--backend", "tensorflow", "--tasks", "two-stage", "--set", "parallel.jobs=1"]
-        gpu_runs.main(["--quick", *options, *files])
+        gpu_runs.main(["--quick", "--tasks", "two-stage", "--set", "parallel.jobs=1", *files])
     return json.loads(result.read_text()), markdown.read_text(), folder
 
 
 def test_a_system_is_trained_and_scored_for_one_fold(quick_run):
     result, _, folder = quick_run
     assert [
-        path.name for path in (folder / "fixture" / "output" / "two-stage_tensorflow").glob("fold*")
+        path.name for path in (folder / "fixture" / "output" / "two-stage_jax").glob("fold*")
     ] == ["fold1"]
     lines = result["scores"]["two-stage"]
     assert list(lines) == ["trained", "always silent", "published, real recordings"]
@@ -97,10 +96,10 @@ def test_the_tables_are_between_markers_and_name_the_device(quick_run):
     text = quick_run[1]
     assert text.startswith("before\n<!-- gpu_runs:begin -->\nSystems at")
     assert text.endswith("<!-- gpu_runs:end -->\nafter\n")
-    assert "earlier" not in text and "Backend tensorflow, on the CPU as requested." in text
+    assert "earlier" not in text and "Backend jax, on the CPU as requested." in text
     assert "| two-stage | published, real recordings | 0.149 | 91.6 % |" in text
     assert (
-        "    python -m benchmarks.gpu_runs --backend tensorflow --tasks two-stage --quick --set"
+        "    python -m benchmarks.gpu_runs --backend jax --tasks two-stage --quick --set"
         " parallel.jobs=1\n" in text
     )
 

@@ -26,24 +26,16 @@ from tests.soak.kills import (
 from tests.soak.targets import TARGETS
 
 SCHEMA = ExampleSchema({"x": ArraySpec("float32", (None,))})
-# In the suite test_stage.py and test_joint_training.py kill trainings, which end like others.
 SHORT = {  # by one process: others, which would import everything again, are for the long form
     "extraction-recordings": {"copies": 5},
     "simulation-recordings": {"jobs": 1},
     "mixing": {"jobs": 1},
     "training-seldnet": {"epochs": 3},
 }
-KILLS = 2
+KILLS = 3
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        pytest.param(*each, marks=pytest.mark.soak) if "training" in each[0] else each
-        for each in SHORT.items()
-    ],
-    ids=SHORT,
-)
+@pytest.mark.parametrize(("name", "options"), SHORT.items(), ids=SHORT)
 def test_killed_jobs_leave_the_files_of_an_uninterrupted_run(name, options, tmp_path):
     def run(command):
         server("tensorflow").run(command, tmp_path / "preparation.txt")

@@ -23,13 +23,14 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def weak(folder):
-    """A run that learned from a few weakly labelled clips, stored as audio."""
+    """A run that learned from the tags of a few strongly labelled clips, stored as audio."""
     few = {
         "dataset.max_clips": "4",
         "sets.validate_on": "validation",
         "training.batches_per_pass": "1",
     }
-    settings = CNN | few | {"features.frontend": "device"}
+    changes = {"features.frontend": "device", "network.strong_training": "false"}
+    settings = CNN | SYNTHETIC | few | changes
     assert main(["cnn9-demo", "weak", *arguments(folder, settings)]) == 0
     return folder / "output" / "cnn9-demo_weak"
 
@@ -73,6 +74,13 @@ def test_score_files_of_a_run_have_its_psds(strong, folder, tmp_path):
         assert found[name] == pytest.approx(wanted[name]), name
 
 
+def test_the_cnn_learns_from_weakly_labelled_clips(folder):
+    few = {"training.batches_per_pass": "1", "training.epochs": "1"}
+    assert main(["cnn9-demo", "tags", *arguments(folder, CNN | few)]) == 0
+    scores = json.loads((folder / "output" / "cnn9-demo_tags" / "scores.json").read_text())
+    assert 0 <= scores["rows"][0]["scores"]["map"] <= 1
+
+
 def test_a_subset_that_is_learned_from_cannot_be_tested_on(tmp_path, capsys):
     assert main(["cnn9-demo", "a", *arguments(tmp_path, {"sets.test": "[weak]"})]) == 2
     assert "must not name a subset to train on" in capsys.readouterr().err
@@ -96,18 +104,13 @@ PARTS = (
 )
 
 
-# In the suite test_mean_teacher_end_to_end.py trains on such batches, test_batch_parts.py looks at
-# them.
-@pytest.mark.soak
-def test_the_cnn_learns_from_batches_of_weak_unlabelled_and_strong_clips(folder):
+def test_a_system_trains_on_batches_of_parts(folder, capsys):
     few = {"training.epochs": "1", "training.iterations_per_epoch": "null"}
     parts = {"sets.parts": PARTS, "sets.epoch_part": "strong"}
     both = {"sets.statistics": "[weak, synthetic, unlabel_in_domain]"}
-    settings = CNN | few | parts | both
-    assert main(["cnn9-demo", "parts", *arguments(folder, settings)]) == 0
+    assert main(["cnn9-demo", "parts", *arguments(folder, CNN | few | parts | both)]) == 0
     run = folder / "output" / "cnn9-demo_parts"
     held_out = json.loads((run / "validation_split.json").read_text())
     assert {subset: len(names) for subset, names in held_out.items()} == {"weak": 2, "synthetic": 2}
-    assert 0 <= json.loads((run / "scores.json").read_text())["rows"][0]["scores"]["map"] <= 1
     finished = json.loads((run / "cnn" / "training.json").read_text())
     assert finished["iterations_per_epoch"] == 2  # four clips, two in each batch

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -97,7 +98,10 @@ def test_finished_passes_are_not_trained_again(folder, capsys):
 
 @pytest.fixture(scope="module")
 def evaluated(folder):
-    """Predicts clips without labels by the passes of the other run, which do not depend on them."""
+    """Trains the second pass again, and predicts clips without labels: output, times of models.
+
+    The finished passes of the other run are taken: they do not depend on the clips to test on.
+    """
     settings = CRNN | {"sets.test": "[eval]"}
     assert simulate(["crnn-demo", *arguments(folder, settings)]) == 0
     for path in (folder / "dataset").rglob("eval.csv"):
@@ -108,14 +112,20 @@ def evaluated(folder):
     for stage in ("pass1", "pass2"):
         shutil.copytree(folder / "output" / "crnn-demo_a" / stage, run / stage)
     shutil.copy(folder / "output" / "crnn-demo_a" / "validation_split.json", run)
-    output = io.StringIO()
-    with contextlib.redirect_stdout(output):
-        assert main(["crnn-demo", "eval", *arguments(folder, settings)]) == 0
-    return run, output.getvalue()
+    before = model_times(run)
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        options = arguments(folder, settings | {"overwrite": "[pass2]"})
+        assert main(["crnn-demo", "eval", *options]) == 0
+    return run, output.getvalue(), before
+
+
+def model_times(run: Path) -> dict[str, int]:
+    """When the models of the passes were written."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in run.glob("pass*/best.keras")}
 
 
 def test_the_evaluation_set_without_labels_gets_events_but_no_scores(evaluated):
-    run, output = evaluated
+    run, output, _ = evaluated
     assert "no strong labels" in output
     assert "There are no scores" in read_report(run / "report.html").text
     assert not (run / "scores.json").exists()
@@ -138,6 +148,12 @@ def test_the_split_depends_on_the_seed_not_the_order():
     drawn = draw_validation(names, 0.2, seed=3)
     assert len(drawn) == 8 and drawn == draw_validation(names[::-1], 0.2, seed=3)
     assert drawn != draw_validation(names, 0.2, seed=4)
+
+
+def test_a_stage_is_trained_again_on_request(evaluated):
+    run, _, before = evaluated
+    after = model_times(run)
+    assert after["pass1"] == before["pass1"] and after["pass2"] > before["pass2"]
 
 
 def test_the_mean_of_features_cannot_fill_audio(tmp_path, capsys):

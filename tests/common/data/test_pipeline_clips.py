@@ -123,7 +123,8 @@ def test_batches_of_tags_have_no_time_axis(shards, cache):
 
 def test_only_selected_recordings_are_streamed(shards, cache):
     wanted = {"c1", "c2", "c7"}
-    assert sorted(one_pass(shards, count=6, names=wanted, cache=cache)) == [1, 2, 7]
+    for _ in range(2):
+        assert sorted(one_pass(shards, count=6, names=wanted, cache=cache)) == [1, 2, 7]
     assert list(evaluated(shards, names=wanted)) == ["c1", "c2", "c7"]
 
 
@@ -338,10 +339,10 @@ def test_recordings_drawn_for_each_epoch_survive_a_restart(store):
         stage_data(Stage(), whole, whole, statistics, pipeline(), 0, training=training)
         for _ in range(2)
     )
-    drawn = [scored_names(data, epoch) for epoch in range(4)]
+    drawn = [scored_names(data, epoch) for epoch in range(6)]
     assert all([len(names) for names in epoch] == [3, 2] for epoch in drawn)
-    assert len({tuple(sorted(validation)) for validation, _ in drawn}) > 2
-    assert scored_names(resumed, 3) == drawn[3]
+    assert len({tuple(sorted(validation)) for validation, _ in drawn}) > 3
+    assert scored_names(resumed, 4) == drawn[4]
 
 
 def test_the_same_recordings_of_both_sets_are_scored_every_epoch(store):

@@ -123,8 +123,8 @@ def test_training_learns_classes_and_directions_of_tracks():
     model = small_model(**sizes)
     # Eagerly, since a graph of so many layers takes longer to build than to run.
     model.compile(keras.optimizers.Adam(3e-2), {"tracks": TrackError()}, run_eagerly=True)
-    losses = model.fit(x, {"tracks": y}, epochs=5, verbose=0).history["loss"]
-    assert losses[-1] < 0.7 * losses[0]
+    losses = model.fit(x, {"tracks": y}, epochs=8, verbose=0).history["loss"]
+    assert losses[-1] < 0.5 * losses[0]
 
 
 def test_weights_go_to_pytorch_names_and_back():
