@@ -45,12 +45,13 @@ soak: $(STAMP)
 bench: $(STAMP)
 	$(RUN) -m benchmarks.run
 
-# An environment of its own with PyTorch, which the benchmarks measure beside ours; `clean` leaves it.
+# An environment of its own with PyTorch and sed_scores_eval, which the benchmarks measure beside ours; `clean` leaves it.
+# sed_scores_eval 0.0.4 writes into arrays that pandas 3 locks, and imports pkg_resources, which setuptools 81 removed.
 torch: .venv-torch/bin/python
 
 .venv-torch/bin/python:
 	$(PYTHON) -m venv .venv-torch.part
-	.venv-torch.part/bin/python -m pip --disable-pip-version-check install --quiet torch numpy
+	.venv-torch.part/bin/python -m pip --disable-pip-version-check install --quiet torch numpy sed_scores_eval 'pandas<3' 'setuptools<81'
 	rm -rf .venv-torch && mv .venv-torch.part .venv-torch
 
 # The pages of docs/ as HTML in build/docs; any warning is an error. Sphinx stands in an environment of its own, which sees

@@ -11,7 +11,9 @@ from typing import IO, Any, Self, cast
 
 from benchmarks.measure import ROOT
 
-TORCH_STEPS = ROOT / "benchmarks" / "baselines" / "torch_steps.py"
+BASELINES = ROOT / "benchmarks" / "baselines"
+TORCH_STEPS = BASELINES / "torch_steps.py"
+PACKAGE_SCORES = BASELINES / "package_scores.py"
 NO_TORCH = "PyTorch is not installed: make torch"
 # Settings of glibc under which freed memory is kept for the next step, which PyTorch's own do not
 # do on the CPU.
@@ -96,6 +98,15 @@ def torch_worker(keeps_memory: bool) -> Worker:
     if python is None:
         raise RuntimeError(NO_TORCH)
     return Worker([python, str(TORCH_STEPS)], KEEPING_MEMORY if keeps_memory else {})
+
+
+def package_worker() -> Worker | None:
+    """Starts sed_scores_eval, which `make torch` installs beside PyTorch; None: it is not there."""
+    python = torch_python()
+    if python is None:
+        return None
+    found = subprocess.run([python, "-c", "import sed_scores_eval"], capture_output=True)
+    return Worker([python, str(PACKAGE_SCORES)]) if found.returncode == 0 else None
 
 
 def our_worker(environment: Mapping[str, str] | None = None) -> Worker:

@@ -191,9 +191,12 @@ def _fit(
     callbacks = _callbacks(stage, data, goal, training, folder, state, wanted)
     resume = callbacks[-1]
     if state.epochs < training.epochs and not _stopped(state, training):
+        batches = data.batches(state.epochs * steps)
+        if stage.join is None and run.distribution == "none":
+            make_means(model, batches)
         with guard_stream():
             model.fit(
-                data.batches(state.epochs * steps),
+                batches,
                 epochs=training.epochs,
                 initial_epoch=state.epochs,
                 steps_per_epoch=steps,
@@ -203,6 +206,31 @@ def _fit(
             )
         state.history = resume.history
     write_json(folder / FINISHED, _finished(state.history, goal, training, steps, wanted))
+
+
+def make_means(model: keras.Model, batches: Any) -> None:
+    """Makes the means of losses and metrics; the first step would, and its graph be built twice.
+
+    Without effect where batches do not tell the shapes of their targets, or their length is open.
+
+    Args:
+        model: compiled.
+        batches: stream of (features, targets by output).
+    """
+    if not hasattr(batches, "element_spec"):
+        return
+    y, y_pred = {}, {}
+    for name, target in batches.element_spec[1].items():
+        sizes = target.shape[1:]
+        # Outputs whose length is open have that of the targets.
+        places = enumerate(model.output[name].shape[1:])
+        outputs = [sizes[place] if size is None else size for place, size in places]
+        if None in [*sizes, *outputs]:
+            return
+        y[name], y_pred[name] = keras.ops.zeros((1, *sizes)), keras.ops.zeros((1, *outputs))
+    model.compute_loss(y=y, y_pred=y_pred)
+    model.compute_metrics(None, y, y_pred)
+    model.reset_metrics()
 
 
 def _new_model(stage: Stage, data: StageData, steps: int, start: keras.Model | None) -> keras.Model:

@@ -3,12 +3,14 @@
 import csv
 import itertools
 import json
+import math
 import shutil
 from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from common.errors import CheckpointError, ConfigError, TrainingError
 from common.features.levels import LevelConfig
@@ -27,6 +29,7 @@ from common.training.stage import (
     iterations_per_epoch,
     load_model,
     load_trained,
+    make_means,
     train_stage,
 )
 from common.training.system import Stage
@@ -116,6 +119,32 @@ def data(source=batches, scored=None):
 def train(folder, *, source=batches, training=TRAINING, new_scorer=MeanOutput, seed=3, scored=None):
     goal = Goal("val_error", "min", new_scorer, panels=[])
     return train_stage(STAGE, data(source, scored), goal, training, RunConfig(), folder, seed)
+
+
+@pytest.mark.parametrize("frames", [5, None])
+def test_the_first_step_makes_no_variables_and_is_traced_once(frames):
+    made, traced = {"sed": (3,), "doa": (2, 3)}, []
+
+    class Counted(keras.layers.Layer):
+        def call(self, x):
+            traced.append(x)
+            return x
+
+    x, outputs = keras.Input((frames, 4)), {}
+    for name, sizes in made.items():
+        flat = keras.layers.Dense(math.prod(sizes))(x)
+        outputs[name] = Counted(name=name)(keras.layers.Reshape((-1, *sizes))(flat))
+    model = keras.Model(x, outputs)
+    losses = dict.fromkeys(made, squared_error)
+    model.compile("sgd", losses, metrics={"sed": [keras.metrics.MeanSquaredError(name="error")]})
+    y = {name: np.ones((8, 5, *sizes), "float32") for name, sizes in made.items()}
+    batch = tf.data.Dataset.from_tensors((np.ones((8, 5, 4), "float32"), y)).repeat()
+    make_means(model, batch)
+    assert all(value == 0.0 for value in model.get_metrics_result().values())
+    model.optimizer.build(model.trainable_variables)
+    traced.clear()
+    model.fit(batch, steps_per_epoch=2, shuffle=False, verbose=0)
+    assert len(traced) == len(made)
 
 
 @pytest.fixture(scope="module")
