@@ -17,6 +17,7 @@ VERBS = {
     "extract": "extract features of recordings into TFRecord shards",
     "simulate": "write a simulated dataset in the layout of a real one",
     "predict": "predict the events of any recordings, or of a pipe",
+    "evaluate": "score a finished run on other labelled recordings",
     "score": "score predictions against the ground truth",
     "report": "write the report of runs again",
     "compare": "compare runs: scores, settings, learning curves",

@@ -12,7 +12,7 @@ from common.audio.formats import FoundSounds, find_sounds, is_sound, list_sounds
 from common.errors import DataError
 from common.io.files import is_file_name
 from common.io.tables import header_of, number_hint, parse_table, read_text, to_number, to_numbers
-from common.settings.section import Section
+from common.settings.classes import MappedClasses
 from sed_task4.clips.embeddings import EmbeddingPlace, EmbeddingsConfig
 from sed_task4.clips.layouts import SUFFIXES, Layout, SubsetPlace, subset_place
 from sed_task4.clips.published import CHALLENGE_CLASSES, is_published
@@ -36,7 +36,7 @@ _NAMES_SHOWN = 8  # of a list of files in an error
 CERTAIN = 0.5  # soft labels above it count as events, as the scorer of 2024 has it
 
 
-class DatasetConfig(Section):
+class DatasetConfig(MappedClasses):
     """Clips of a dataset; the defaults are those of DCASE 2019 task 4."""
 
     layout: Layout = Field("dcase2019", description="Folders and names of metadata files, by year.")
@@ -319,21 +319,48 @@ def _read_labels(
 ) -> Labels:
     """Reads names, tags by name and events by name of a subset."""
     text = _read_text(path)
-    source, classes = str(path), dataset.classes
+    source, classes = str(path), dataset.labels
     if place.kind == "weak":
         tags = parse_weak(text, classes, source)
+        if dataset.is_mapped:
+            tags = {name: mapped_tags(given, dataset) for name, given in tags.items()}
         return list(tags), tags, {}
     has_only_names = header_of(text, NAME_COLUMNS) == NAME_COLUMNS
     if place.kind == "unlabelled" or (place.may_lack_labels and has_only_names):
         return parse_names(text, source), {}, {}
     if place.kind == "soft":
         table, names = parse_soft(text, classes, place, dataset.clip_s, source, notes)
-        return names, {}, events_by_name(table, names)
+        return names, {}, events_by_name(mapped_events(table, dataset, source, notes), names)
     strict = dataset.strict
     table, names = parse_events(text, classes, dataset.clip_s, source, strict=strict, notes=notes)
+    table = mapped_events(table, dataset, source, notes)
     if dataset.joins_overlaps:
         table = merged_overlaps(table, source, notes)
     return names, {}, events_by_name(table, names)
+
+
+def mapped_tags(labels: Sequence[str], dataset: DatasetConfig) -> tuple[str, ...]:
+    """Classes of the dataset that annotated ones count as, each once."""
+    counted = map(dataset.counted_as, labels)
+    return tuple(dict.fromkeys(name for name in counted if name is not None))
+
+
+def mapped_events(
+    events: "pd.DataFrame",
+    dataset: DatasetConfig,
+    source: str = "the events",
+    notes: list[str] | None = None,
+) -> "pd.DataFrame":
+    """Events with classes of the dataset in `event_label`; the log counts those left out."""
+    if not dataset.is_mapped:
+        return events
+    counted = {label: dataset.counted_as(label) for label in dataset.labels}
+    mapped = events.assign(event_label=events["event_label"].map(counted))
+    kept = mapped["event_label"].notna()
+    if not kept.all():
+        text = f"{(~kept).sum()} event(s) of classes that `dataset.class_map` leaves out"
+        _note(notes, f"{source}: {text}.")
+    return mapped[kept]
 
 
 def removed_names(folders: Iterable[Path]) -> set[str]:
@@ -351,7 +378,9 @@ def without_removed(names: Sequence[str], removed: Collection[str]) -> list[str]
 
 def read_strong(path: Path, dataset: DatasetConfig) -> "tuple[pd.DataFrame, list[str]]":
     """Reads strong labels as they are in the file, see `parse_strong`."""
-    return parse_strong(_read_text(Path(path)), dataset.classes, str(path), strict=dataset.strict)
+    read = _read_text(Path(path))
+    table, names = parse_strong(read, dataset.labels, str(path), strict=dataset.strict)
+    return mapped_events(table, dataset, str(path)), names
 
 
 def read_names(path: Path) -> list[str]:

@@ -177,7 +177,7 @@ class ClipStore(FamilyStore):
         facts: dict[str, Any] = {"layout": dataset.layout, "subset": set_name, "classes": classes}
         if dataset.embeddings is not None:  # whose folder may move
             facts |= {"embeddings": dataset.embeddings.model_dump(exclude={"folder"})}
-        return {"dataset": facts | numbers}
+        return {"dataset": facts | numbers | dataset.mapping_content}
 
     def items(self, task: ExtractionTask, set_name: str) -> list[Item]:
         return self.items_and_missing(task, set_name)[0]

@@ -11,10 +11,10 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from common.audio.formats import sound_suffixes
-from common.errors import DataError
+from common.errors import ConfigError, DataError
 from common.io.files import is_file_name
 from common.io.tables import number_hint, parse_table, read_text, to_number
-from common.settings.section import Section
+from common.settings.classes import MappedClasses
 from seld.geometry import ANGLE_SLACK_DEG, AngleGrid
 from seld.recording_list import LIST_NAME, Attributes, Recording, has_list, read_list
 from seld.recordings.csv_formats import CsvFormat, csv_format, read_rows
@@ -38,7 +38,7 @@ MetadataFormat = Literal[
 _OF_LAYOUT = ("classes", "sample_rate_hz", "label_hop_s")
 
 
-class DatasetConfig(Section):
+class DatasetConfig(MappedClasses):
     """Recordings of a dataset; the defaults are those of its layout."""
 
     layout: LayoutName = Field(
@@ -196,6 +196,27 @@ class DatasetConfig(Section):
         """Scored label frames of a recording of a length in seconds; None: unknown length."""
         duration_s = self.recording_s if sound_s is None else min(sound_s, self.recording_s)
         return frames_in_recording(duration_s, self.label_hop_s)
+
+
+def evaluated_dataset(own: DatasetConfig, other: DatasetConfig) -> DatasetConfig:
+    """The dataset that a run is scored on: scored in the label frames of the run's own.
+
+    Raises:
+        ConfigError: its audio has another format, or its annotations have other label frames.
+    """
+    for name in ("format", "channels"):
+        expected, received = getattr(own, name), getattr(other, name)
+        if expected != received:
+            raise ConfigError(
+                f"`dataset.{name}`: the run was trained on other audio. Expected: {expected}."
+                f" Received: {received}."
+            )
+    if other.is_framewise and other.label_hop_s != own.label_hop_s:
+        raise ConfigError(
+            "`dataset.label_hop_s`: the run predicts other label frames than those annotated."
+            f" Expected: {own.label_hop_s:g} s. Received: {other.label_hop_s:g} s."
+        )
+    return other.model_copy(update={"label_hop_s": own.label_hop_s})
 
 
 @dataclass(frozen=True)
@@ -423,9 +444,25 @@ def read_lines(
         DataError: a row cannot be used.
     """
     if dataset.is_framewise:
-        rows = read_rows(path, dataset.annotation_format, dataset.n_classes)
+        rows = read_rows(path, dataset.annotation_format, len(dataset.labels))
+        rows = rows[_mapped(rows[:, CLASS], dataset, str(path), notes)]
         return events_of_rows(rows, dataset.label_hop_s), [1] * len(rows)
-    return _parse_rows(_read_text(Path(path)), dataset, str(path), notes)
+    events, lines = _parse_rows(_read_text(Path(path)), dataset, str(path), notes)
+    kept = _mapped(events.class_index, dataset, str(path), notes)
+    return events.select(kept), list(itertools.compress(lines, kept))
+
+
+def _mapped(
+    numbers: np.ndarray, dataset: DatasetConfig, source: str, notes: list[str] | None
+) -> np.ndarray:
+    """Puts classes of the dataset in place of annotated ones, (n,); returns those that have one."""
+    if dataset.is_mapped:
+        numbers[:] = np.array(dataset.class_numbers)[numbers.astype(np.int64)]
+    kept = numbers >= 0
+    if not kept.all():
+        text = f"{source}: {(~kept).sum()} entries of classes that `dataset.class_map` leaves out."
+        _tell(notes, text)
+    return kept
 
 
 def _without_late(
@@ -569,7 +606,7 @@ def _parse_rows(
     if not text.strip():
         return Events.from_array(np.zeros((0, 6))), []
     table = parse_table(text, COLUMNS, source)
-    index = {name: number for number, name in enumerate(dataset.classes)}
+    index = {name: number for number, name in enumerate(dataset.labels)}
     rows = [_parse_row(row, f"{source}, line {line}", index, dataset) for line, row in table.rows()]
     events, lines = _on_circle(np.array(rows, np.float64).reshape(-1, 6), dataset), table.lines
     backward = events.onset_s > events.offset_s

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -24,15 +24,17 @@ from common.features.frontend import Frontend
 from common.features.settings import feature_shape, frontend_of
 from common.models.audio_features import features_of
 from common.runtime.distribution import devices
-from common.training.ensemble import EarlierOutputs, Ensemble, TrainedStage
+from common.training.ensemble import EarlierOutputs, Ensemble, TrainedStage, load_models
 from common.training.evaluation import Prediction, predict_recordings
-from common.training.experiment import FoldedExperiment
+from common.training.experiment import FoldedExperiment, RunTest
 from common.training.stage import load_model
 from common.training.stage_data import ModelInput, stage_data
-from common.training.system import Stage, parts
+from common.training.system import Stage, parts, prepare_system
+from seld import extraction
 from seld.augmentation import foa_transforms, foa_transforms_of_axes, microphone_transforms
+from seld.averages import average_outputs
 from seld.config import SWAPS, FoldConfig, SeldTraining, TaskConfig
-from seld.dataset import Events
+from seld.dataset import Events, evaluated_dataset
 from seld.extraction import place_of, stored_members
 from seld.figures import (
     channel_titles,
@@ -87,6 +89,31 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
         """Submission files of the dataset's year."""
         return submission_files(self.task.dataset, self.task.network)
 
+    @classmethod
+    def for_evaluation(cls, task: TaskConfig, data: TaskConfig) -> Self:
+        """The experiment of a run, on recordings of another task, see `BaseExperiment`."""
+        dataset = evaluated_dataset(task.dataset, data.dataset)
+        # Features of recordings of any rate are those of the run's own rate.
+        rate_hz = task.features.rate_hz(task.dataset.sample_rate_hz)
+        features = task.features
+        if dataset.sample_rate_hz != task.dataset.sample_rate_hz:
+            features = features.model_copy(update={"sample_rate_hz": rate_hz})
+        changed = {"dataset": dataset, "features": features}
+        changed |= {name: getattr(data, name) for name in ("dataset_dir", "feature_dir")}
+        task = task.model_copy(update=changed)
+        experiment = cls(task, *prepare_system(task, cls.feature_shape(task)))
+        experiment.files.check(task.scoring.scorer)
+        return experiment
+
+    def evaluation_sets(self, tests: Sequence[RunTest]) -> list[str]:
+        """Sets of the dataset that some tests need: split 0 is the evaluation set."""
+        splits = {split for test in tests for split in test.splits or ("",)}
+        return [name for name, has in (("dev", splits - {"0"}), ("eval", "0" in splits)) if has]
+
+    def extract(self, set_name: str) -> FeatureStore:
+        """Extracts a set of the dataset, without checks of folds that are not trained."""
+        return extraction.run(self.task, [set_name], whole_task=False)[0]
+
     def check(self) -> None:
         """Raises ConfigError if settings do not fit the system.
 
@@ -126,8 +153,18 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
                 model = self._train(stage, trained, fold, stores, folder / stage.name)
                 trained.append((stage, model))
             place = folder / (f"submissions_{part}" if scored else SUBMISSIONS)
-            scored[part] = self._test(trained, test, mean, place)
+            scored[part] = self._test(Ensemble([trained]), test, mean, place)
         self._draw_examples(test, folder)
+        return scored
+
+    def test_fold(self, run: Path, test: RunTest, selection: Selection, folder: Path) -> Scored:
+        """Predicts recordings with finished models of a run, see `evaluate`."""
+        scored: Scored = {}
+        for part, members in parts(self.system.stages(self.task)).items():
+            models = load_models(run, self.task, members, test.fold, average_outputs)
+            place = folder / (f"submissions_{part}" if scored else SUBMISSIONS)
+            scored[part] = self._test(models, selection, models.mean, place)
+        self._draw_examples(selection, folder)
         return scored
 
     def decode(
@@ -260,10 +297,10 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
         return next((model for earlier, model in before if earlier.name == stage.starts_from), None)
 
     def _test(
-        self, trained: Sequence[TrainedStage], test: Selection, mean: np.ndarray, folder: Path
+        self, models: Ensemble, test: Selection, mean: np.ndarray, folder: Path
     ) -> list[ScoredRecording]:
         """Writes a submission file of each test recording; returns the labelled ones."""
-        stage, _ = trained[-1]
+        stage, _ = models.stages[-1]
         task = self.task
         padding = mean if task.pipeline.padding == "mean" else None
         inputs = ModelInput(self.frontend, self._packed_channels)
@@ -272,7 +309,7 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
         scored = []
         n_frames = frames_of_recordings(test.store, task.dataset)
         with devices(task.run), guard_stream():
-            for prediction in predict_recordings(Ensemble([trained]), stream):
+            for prediction in predict_recordings(models, stream):
                 path = folder / f"{prediction.name}.csv"
                 frames = n_frames[prediction.name]
                 self.files.write(path, self.decode(prediction, stage, frames))

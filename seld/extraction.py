@@ -95,6 +95,7 @@ class SeldStore(FamilyStore):
         names = ("format", "classes", "sample_rate_hz", "channels", "recording_s", "label_hop_s")
         stored = {name: getattr(dataset, name) for name in names}
         stored["classes"] = list(dataset.classes)
+        others |= dataset.mapping_content
         return {"label_rule": rule_of(dataset, task.features), "dataset": {**stored, **others}}
 
     def items(self, task: ExtractionTask, set_name: str) -> list[Item]:

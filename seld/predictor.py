@@ -20,10 +20,11 @@ from common.inference.downsampling import Columns, Rows
 from common.inference.frame_stream import FrameStream, Framing
 from common.inference.predictor import Event, Predictor, StreamOutput
 from common.inference.windows import Window, Windows
-from common.training.ensemble import Ensemble, Outputs, load_models, mean_outputs, scored_stages
+from common.training.ensemble import Ensemble, Outputs, load_models, scored_stages
 from common.training.system import Stage
+from seld.averages import average_outputs
 from seld.config import TaskConfig
-from seld.decoding import activity_of, aligned_tracks
+from seld.decoding import activity_of
 from seld.experiment import Experiment
 from seld.features import LiveFeatures, check_live, compute_features
 from seld.figures import Quantity, recording_figure
@@ -48,7 +49,6 @@ Decode = Callable[[Outputs, int], np.ndarray]
 # Sequences of context before those that count (one more comes after them), in live prediction
 # with a model that is evaluated on whole recordings.
 _SEQUENCES_BEFORE = 4
-_AXES_OF_TRACKS = 5  # of outputs (B, T', N, A, K)
 
 
 def load_predictor(
@@ -190,41 +190,6 @@ def windows_of(task: TaskConfig, network: Any, live: bool) -> Windows:
         before = _SEQUENCES_BEFORE * sequence
         return Windows(before + 2 * sequence, before + sequence, after=sequence, grow=True)
     return Windows(max(6 * sixth, 3 * sequence) + pooling, 2 * max(sixth, sequence))
-
-
-def average_outputs(of_folds: Sequence[Outputs]) -> Outputs:
-    """The mean of the outputs of several folds; azimuths are averaged on the circle.
-
-    Tracks have no order: those of later folds are brought into the order in which they are nearest
-    to those of the first.
-
-    Args:
-        of_folds: "sed" (..., K) and "doa" (..., 2K) in radians, K azimuths first, or as vectors; or
-            other outputs, of which "tracks" (..., N, K + 3) and "accdoa" (..., N, A, K) have
-            tracks.
-    """
-    first = of_folds[0]
-    if "tracks" in first:
-        return mean_outputs(_aligned(of_folds, "tracks", first["tracks"].shape[-2:]))
-    # (B, T', N, A, K) for tracks, (B, T', A, K) without
-    if "accdoa" in first and first["accdoa"].ndim == _AXES_OF_TRACKS:
-        turned = [{"accdoa": np.moveaxis(each["accdoa"], -1, -3)} for each in of_folds]
-        mean = mean_outputs(_aligned(turned, "accdoa", turned[0]["accdoa"].shape[-2:]))
-        return {"accdoa": np.moveaxis(mean["accdoa"], -3, -1)}
-    mean = mean_outputs(of_folds)
-    n_classes = mean["sed"].shape[-1] if "sed" in mean else 0
-    if n_classes and mean["doa"].shape[-1] == 2 * n_classes:
-        azimuths = np.stack([each["doa"][..., :n_classes] for each in of_folds])
-        sine, cosine = np.sin(azimuths).mean(axis=0), np.cos(azimuths).mean(axis=0)
-        mean["doa"][..., :n_classes] = np.arctan2(sine, cosine)
-    return mean
-
-
-def _aligned(of_folds: Sequence[Outputs], name: str, track_shape: tuple[int, ...]) -> list[Outputs]:
-    """Outputs whose tracks (..., N, width) are in the order of the first fold's."""
-    flat = [each[name].reshape(-1, *track_shape) for each in of_folds]
-    shape = of_folds[0][name].shape
-    return [{name: aligned_tracks(each, flat[0]).reshape(shape)} for each in flat]
 
 
 @dataclass(frozen=True)

@@ -13,18 +13,37 @@ from typing import Any, Generic, Self, TypeVar
 import keras
 
 from common.data.feature_store import FeatureStore
+from common.data.selection import Selection
+from common.errors import ConfigError
+from common.family import load
 from common.features.frontend import Frontend
 from common.io.files import write_json, write_text
 from common.settings.folds import FoldConfig
 from common.settings.section import Section
 from common.settings.tasks import BaseTask, TrainingConfig
 from common.training.callbacks import Scorer
+from common.training.ensemble import chosen_folds
 from common.training.stage import Goal, StageData, train_stage
 from common.training.system import Stage, prepare_system, stages_to_redo
 
 logger = logging.getLogger(__name__)
 Task = TypeVar("Task", bound=BaseTask)
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class RunTest:
+    """Recordings of a dataset, and the models of a run that predict them.
+
+    Attributes:
+        name: folder of the results within those of the evaluation; "": that folder itself.
+        fold: whose models predict; None: those of all folds together.
+        splits: numbers of splits, or names of subsets; empty: all.
+    """
+
+    name: str = ""
+    fold: str | None = None
+    splits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,6 +105,68 @@ class BaseExperiment(ABC, Generic[Task, Result]):
         Returns:
             The tables of scores as text, also written to `scores.txt` and `scores.json`.
         """
+
+    @classmethod
+    def for_evaluation(cls, task: Task, data: Task) -> Self:
+        """The experiment of a run, on recordings of another task of its family.
+
+        Args:
+            task: the settings of the run.
+            data: has the dataset, whose classes, rate and lengths may differ.
+
+        Raises:
+            ConfigError: the models of the run cannot answer for such recordings.
+        """
+        raise ConfigError(f"The family {task.family} tests its runs on their own test data only.")
+
+    def tests_of(
+        self, fold: str | None, splits: Sequence[str], is_own: bool
+    ) -> Sequence["RunTest"]:
+        """Tests of an evaluation.
+
+        Args:
+            fold: whose models predict; None: all.
+            splits: those that are wanted; empty: all that may be tested.
+            is_own: the recordings are those of the run, most of which it has learned from.
+
+        Raises:
+            ConfigError: there is no such fold, or models have learned from a split.
+        """
+        raise NotImplementedError
+
+    def evaluation_sets(self, tests: Sequence["RunTest"]) -> list[str]:
+        """Sets of the dataset that some tests need."""
+        raise NotImplementedError
+
+    def extract(self, set_name: str) -> FeatureStore:
+        """Extracts a set of the dataset, without checks of folds that are not trained."""
+        raise NotImplementedError
+
+    def evaluation_stores(self, tests: Sequence["RunTest"]) -> list[FeatureStore]:
+        """Features of the recordings of some tests; extracts the sets that are not there."""
+        family, stores = load(self.task.family, "extraction"), []
+        for name in self.evaluation_sets(tests):
+            if family.is_extracted(self.task, name):
+                stores.append(family.open_store(self.task, name))
+            else:
+                stores.append(self.extract(name))
+        return stores
+
+    def evaluate(
+        self, stores: Sequence[FeatureStore], run: Path, folder: Path, tests: Sequence["RunTest"]
+    ) -> str:
+        """Tests the models of a finished run; trains nothing.
+
+        Args:
+            stores: see `evaluation_stores`.
+            run: directory of the run.
+            folder: of the results.
+            tests: recordings, and the models that predict them.
+
+        Returns:
+            The tables of scores, also written to `scores.txt` and `scores.json`.
+        """
+        raise NotImplementedError
 
     def score_names(self, stage: Stage) -> Sequence[str]:
         """Names of the scores of a stage's validation set, known before it is trained.
@@ -153,6 +234,43 @@ class FoldedExperiment(BaseExperiment[Task, Result]):
     @abstractmethod
     def run_fold(self, fold: FoldConfig, stores: Sequence[FeatureStore], folder: Path) -> Result:
         """Trains one fold, and tests it in the fold's own folder."""
+
+    def tests_of(self, fold: str | None, splits: Sequence[str], is_own: bool) -> list[RunTest]:
+        """Tests of an evaluation: own recordings fold by fold, others by all models together."""
+        names = chosen_folds(self.task, fold)
+        if not is_own:
+            return [RunTest("", fold, tuple(splits))]
+        folds: Sequence[FoldConfig] = self.task.folds  # type: ignore[attr-defined]
+        tests, unseen = [], {split for each in folds for split in map(str, each.test)}
+        if strange := [split for split in splits if split not in unseen]:
+            raise ConfigError(
+                f"--splits {','.join(strange)}: the run has learned from them. Expected: splits"
+                f" that it was tested on, {', '.join(sorted(unseen))}."
+            )
+        for each in folds:
+            wanted = [split for split in map(str, each.test) if split in splits or not splits]
+            if each.name in names and wanted:
+                tests.append(RunTest(each.name, each.name, tuple(wanted)))
+        if not tests:
+            raise ConfigError(f"--fold {fold}: it was not tested on {', '.join(splits)}.")
+        return tests
+
+    @abstractmethod
+    def test_fold(self, run: Path, test: RunTest, selection: Selection, folder: Path) -> Result:
+        """Predicts recordings with finished models of a run, see `evaluate`."""
+
+    def evaluate(
+        self, stores: Sequence[FeatureStore], run: Path, folder: Path, tests: Sequence[RunTest]
+    ) -> str:
+        """Tests the models of a finished run; arguments and result as in `BaseExperiment`."""
+        results = []
+        for test in tests:
+            groups = test.splits or sorted({group for store in stores for group in store.groups})
+            place = folder / test.name
+            results.append(self.test_fold(run, test, Selection.among(stores, groups), place))
+            if len(tests) > 1:
+                self.report(results[-1:], place)
+        return self.report(results, folder)
 
     def check_stores(self, stores: Sequence[FeatureStore]) -> None:
         """Raises DataError if the stored features do not allow training and scores."""

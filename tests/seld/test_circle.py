@@ -8,12 +8,12 @@ from common.data.augmentation import transform_angles
 from common.display.spectrogram import Spectrogram
 from common.errors import DataError
 from seld.augmentation import audio_tables, foa_transforms
+from seld.averages import average_outputs
 from seld.dataset import DatasetConfig, parse_events
 from seld.figures import azimuth_limits, recording_figure
 from seld.geometry import AngleGrid, snapped_deg
 from seld.labels import rows_on_circle, rows_to_classification
 from seld.metrics.dcase2019 import DEFINITIONS
-from seld.predictor import average_outputs
 from seld.score import ScoredRecording, score_report
 from seld.submission import as_submitted
 from seld.systems import seldnet, two_stage

@@ -22,10 +22,11 @@ from common.training.evaluation import predict_recordings
 from common.training.stage import BEST, FINISHED, load_model
 from common.training.stage_data import ModelInput
 from common.training.system import parts
+from seld.averages import average_outputs
 from seld.dataset import Recording
 from seld.experiment import Experiment
 from seld.extraction import ExampleMaker, example_schema
-from seld.predictor import RowOutputs, TrackDecoder, average_outputs
+from seld.predictor import RowOutputs, TrackDecoder
 from tests.runs import SELDNET, TWO_STAGE, noises, task_of, write_run
 
 RATE_HZ, SECONDS = 16000, 13.3
