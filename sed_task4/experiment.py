@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 import keras
 import numpy as np
@@ -22,18 +23,21 @@ from common.features.scaling import dataset_statistics
 from common.features.settings import feature_shape, frontend_of
 from common.io.files import write_json
 from common.models.audio_features import features_of
+from common.models.layers import STATISTICS
 from common.models.levels import level_layers
 from common.runtime.distribution import devices
 from common.settings.pipeline import PipelineConfig
 from common.training.batch_augmentation import Batch, build_changes
 from common.training.callbacks import Scorer
+from common.training.ensemble import chosen_folds
 from common.training.evaluation import Prediction, predict_recordings
-from common.training.experiment import BaseExperiment
+from common.training.experiment import BaseExperiment, RunTest
 from common.training.mean_teacher import chosen_network, other_networks
 from common.training.run_directory import read_form
+from common.training.stage import finished_epochs, load_trained
 from common.training.stage_data import ModelInput, stage_data
-from common.training.system import Stage
-from sed_task4 import figures
+from common.training.system import Stage, prepare_system
+from sed_task4 import extraction, figures
 from sed_task4.clips import clip_groups
 from sed_task4.clips.clip_groups import GROUP, ClipSources
 from sed_task4.clips.layouts import LAYOUTS, evaluated_classes, has_windows
@@ -219,15 +223,60 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
                 unlabelled = unlabelled_clips(self.task.sets, store, sources, validation)
                 train = self._pseudo_labelled(before, unlabelled, place)
             model = self._train(stage, train, validation, before, store, place)
-            for other in other_networks(model):  # the one that is used comes last, and counts
-                apart = dataclasses.replace(stage, name=f"{stage.name}, {other}")
-                folder_of_other = place / other
-                trained = self._finished(
-                    apart, chosen_network(model, other), validation, folder_of_other
-                )
-                self._test(trained, store, folder_of_other, found)
-            before = self._finished(stage, chosen_network(model), validation, place)
-            self._test(before, store, place, found)
+            for apart, network, below in networks_of(stage, model):
+                before = self._finished(apart, network, validation, place / below)
+                self._test(before, store, place / below, found)
+        self._draw_example(found, store, folder)
+        return self.report([found], folder)
+
+    @classmethod
+    def for_evaluation(cls, task: TaskConfig, data: TaskConfig, splits: Sequence[str] = ()) -> Self:
+        """The experiment of a run, on clips of another task, see `BaseExperiment`."""
+        if (task.dataset.embeddings is None) != (data.dataset.embeddings is None):
+            expected = "none" if task.dataset.embeddings is None else "those of the model in use"
+            raise ConfigError(f"`dataset.embeddings`: the run was trained with {expected}.")
+        rate_hz = task.dataset.sample_rate_hz  # recordings are resampled to it
+        test = tuple(splits) or data.sets.test
+        changed = {
+            "dataset": data.dataset.model_copy(update={"sample_rate_hz": rate_hz}),
+            "sets": task.sets.model_copy(update={"test": test}),
+            "dataset_dir": data.dataset_dir,
+            "feature_dir": data.feature_dir,
+        }
+        task = task.model_copy(update=changed)
+        return cls(task, *prepare_system(task, cls.feature_shape(task)))
+
+    def tests_of(self, fold: str | None, splits: Sequence[str], is_own: bool) -> list[RunTest]:
+        """The only test of an evaluation: all models of a run on the subsets of its test."""
+        chosen_folds(self.task, fold)
+        sets = self.task.sets
+        strange = [subset for subset in sets.test if is_own and subset in sets.learned]
+        if strange:
+            raise ConfigError(
+                f"--splits {','.join(strange)}: the run has learned from them. Expected: other"
+                f" subsets of its dataset than {', '.join(sets.learned)}."
+            )
+        return [RunTest(splits=sets.test)]
+
+    def evaluation_sets(self, tests: Sequence[RunTest]) -> list[str]:
+        """Subsets that are tested."""
+        return list(self.task.sets.test)
+
+    def extract(self, set_name: str) -> FeatureStore:
+        """Extracts a subset."""
+        return extraction.run(self.task, [set_name])[0]
+
+    def evaluate(
+        self, stores: Sequence[FeatureStore], run: Path, folder: Path, tests: Sequence[RunTest]
+    ) -> str:
+        """Tests the networks of a finished run, see `BaseExperiment`."""
+        store, found = FeatureStore.joined(stores), Found()
+        for stage in self.system.stages(self.task):
+            finished_epochs(run / stage.name)
+            model = load_trained(run / stage.name)
+            for apart, network, below in networks_of(stage, model):
+                trained = self._chosen(apart, network, run / stage.name / below)
+                self._test(trained, store, folder / stage.name / below, found)
         self._draw_example(found, store, folder)
         return self.report([found], folder)
 
@@ -237,8 +286,15 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         """Chooses thresholds and decoding of a trained network."""
         folder.mkdir(parents=True, exist_ok=True)
         thresholds = self._thresholds(stage, model, validation, folder)
-        decoding = self._decoding(stage, model, validation, folder, thresholds)
-        return FinishedPass(stage, model, thresholds, decoding)
+        self._search_medians(stage, model, validation, folder, thresholds)
+        return self._chosen(stage, model, folder)
+
+    def _chosen(self, stage: Stage, model: keras.Model, folder: Path) -> FinishedPass:
+        """Reads thresholds and decoding that were chosen for a trained network."""
+        classes, decoding = self.task.dataset.classes, self.task.clip_decoding
+        if decoding.search_medians:
+            decoding = with_medians(decoding, folder / MEDIANS, classes)
+        return FinishedPass(stage, model, read_thresholds(folder / THRESHOLDS, classes), decoding)
 
     def _sources(self, stores: Sequence[FeatureStore]) -> dict[str, ClipSources]:
         """Source recordings of the clips of each subset; refuses sources shared by subsets."""
@@ -417,7 +473,8 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         self, model: keras.Model, stage: Stage, selection: Selection
     ) -> Iterator[ClipResult]:
         pipeline = self.task.pipeline
-        padding = self._statistics(selection.store)[0] if pipeline.padding == "mean" else None
+        mean, *_ = model.get_layer(STATISTICS).get_weights()
+        padding = mean if pipeline.padding == "mean" else None
         lengths_s = lengths_of_store(selection.store, self.task.dataset.clip_s)
         with devices(self.task.run), guard_stream():
             sequence_format = ModelInput(self.frontend).sequence_format(stage, padding)
@@ -441,35 +498,31 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
             write_json(path, dict(zip(task.dataset.classes, chosen.tolist(), strict=True)))
         return read_thresholds(path, task.dataset.classes)
 
-    def _decoding(
+    def _search_medians(
         self,
         stage: Stage,
         model: keras.Model,
         validation: Selection,
         folder: Path,
         thresholds: np.ndarray,
-    ) -> DecodingConfig:
-        """Decoding of a stage; searched median lengths are stored with it."""
+    ) -> None:
+        """Searches the median lengths of a stage, which are stored with it, if the task wants."""
         task, path, decoding = self.task, folder / MEDIANS, self.task.clip_decoding
-        if not decoding.search_medians:
-            return decoding
-        if not path.exists():
-            found = search_medians(
-                [
-                    ScoredClip(
-                        each.frames[: each.n_inside], each.clip, each.events, each.duration_s
-                    )
-                    for each in self._results(model, stage, validation)
-                    if each.events is not None
-                ],
-                decoding,
-                task.features.hop_s,
-                tag_thresholds=self._gate(thresholds),
-                collar_s=task.scoring.collar_s,
-                offset_share=task.scoring.offset_share,
-            )
-            write_json(path, named(found, task.dataset.classes))
-        return with_medians(decoding, path, task.dataset.classes)
+        if not decoding.search_medians or path.exists():
+            return
+        found = search_medians(
+            [
+                ScoredClip(each.frames[: each.n_inside], each.clip, each.events, each.duration_s)
+                for each in self._results(model, stage, validation)
+                if each.events is not None
+            ],
+            decoding,
+            task.features.hop_s,
+            tag_thresholds=self._gate(thresholds),
+            collar_s=task.scoring.collar_s,
+            offset_share=task.scoring.offset_share,
+        )
+        write_json(path, named(found, task.dataset.classes))
 
     def _test(self, trained: FinishedPass, store: FeatureStore, folder: Path, found: Found) -> None:
         """Writes the events of the test clips, and adds them to `found` if strongly labelled."""
@@ -557,6 +610,17 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
             tags=clip.clip,
         )
         save_figure(figure, folder / "clip.png")
+
+
+def networks_of(stage: Stage, model: keras.Model) -> Iterator[tuple[Stage, keras.Model, str]]:
+    """Yields networks of a stage that are scored, its name beside each, and a folder for results.
+
+    The one that is used comes last, and counts; its folder, "", is that of the stage.
+    """
+    for other in other_networks(model):
+        named = dataclasses.replace(stage, name=f"{stage.name}, {other}")
+        yield named, chosen_network(model, other), other
+    yield stage, chosen_network(model), ""
 
 
 def stored_sources(store: FeatureStore, subset: str) -> ClipSources:

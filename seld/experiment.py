@@ -90,7 +90,7 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
         return submission_files(self.task.dataset, self.task.network)
 
     @classmethod
-    def for_evaluation(cls, task: TaskConfig, data: TaskConfig) -> Self:
+    def for_evaluation(cls, task: TaskConfig, data: TaskConfig, splits: Sequence[str] = ()) -> Self:
         """The experiment of a run, on recordings of another task, see `BaseExperiment`."""
         dataset = evaluated_dataset(task.dataset, data.dataset)
         # Features of recordings of any rate are those of the run's own rate.
@@ -98,8 +98,12 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
         features = task.features
         if dataset.sample_rate_hz != task.dataset.sample_rate_hz:
             features = features.model_copy(update={"sample_rate_hz": rate_hz})
-        changed = {"dataset": dataset, "features": features}
-        changed |= {name: getattr(data, name) for name in ("dataset_dir", "feature_dir")}
+        changed = {
+            "dataset": dataset,
+            "features": features,
+            "dataset_dir": data.dataset_dir,
+            "feature_dir": data.feature_dir,
+        }
         task = task.model_copy(update=changed)
         experiment = cls(task, *prepare_system(task, cls.feature_shape(task)))
         experiment.files.check(task.scoring.scorer)

@@ -25,7 +25,7 @@ _EPILOG = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    return run_safely(_run, arguments, resumes=True)
+    return run_safely(_run, arguments)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -91,8 +91,12 @@ class Evaluation:
         if "feature_dir" not in parse_overrides(request.overrides):
             kept = task.feature_dir if is_own and _is_extracted(task) else folder / "features"
             data = data.model_copy(update={"feature_dir": kept})
+        if not is_own:  # what was published is of other recordings
+            task = task.model_copy(update={"published": None, "published_on": None})
         kind = load(task.family, "experiment").Experiment
-        experiment: BaseExperiment = kind.for_evaluation(task, data)  # type: ignore[attr-defined]
+        experiment: BaseExperiment = kind.for_evaluation(  # type: ignore[attr-defined]
+            task, data, request.splits
+        )
         tests = experiment.tests_of(request.fold, request.splits, is_own)
         return cls(experiment, request, folder, tests)
 
@@ -108,7 +112,7 @@ class Evaluation:
             DataError: the recordings cannot be used.
         """
         experiment, task = self.experiment, self.experiment.task
-        with only_one(self.folder, "use another --name"):
+        with only_one(self.folder, "use another --name"), self._whole_or_none():
             open_run(self.folder, task.model_dump(mode="json"), command)
             with self._features():
                 stores = experiment.evaluation_stores(self.tests)
@@ -122,6 +126,17 @@ class Evaluation:
                 text = experiment.evaluate(stores, self.request.run, self.folder, self.tests)
                 report_finished_run(self.folder, task)
         return text
+
+    @contextmanager
+    def _whole_or_none(self) -> Iterator[None]:
+        """Removes the results of an evaluation that fails, if the folder held none before."""
+        held = any(self.folder.glob("*.yaml"))
+        try:
+            yield
+        except BaseException:
+            if not held:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            raise
 
     @contextmanager
     def _features(self) -> Iterator[None]:

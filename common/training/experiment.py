@@ -107,12 +107,13 @@ class BaseExperiment(ABC, Generic[Task, Result]):
         """
 
     @classmethod
-    def for_evaluation(cls, task: Task, data: Task) -> Self:
+    def for_evaluation(cls, task: Task, data: Task, splits: Sequence[str] = ()) -> Self:
         """The experiment of a run, on recordings of another task of its family.
 
         Args:
             task: the settings of the run.
-            data: has the dataset, whose classes, rate and lengths may differ.
+            data: has the dataset, whose rate and lengths may differ; its classes are the run's.
+            splits: those that are wanted, see `RunTest`; empty: all that may be tested.
 
         Raises:
             ConfigError: the models of the run cannot answer for such recordings.

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import keras
 import numpy as np
@@ -11,18 +12,19 @@ from threadpoolctl import threadpool_limits
 from common.data.feature_store import FeatureStore
 from common.data.pipeline import evaluation_stream, guard_stream
 from common.data.selection import Selection
+from common.errors import ConfigError
 from common.features.frontend import Frontend
 from common.features.settings import feature_shape, frontend_of
 from common.metrics.tagging import tag_scores
 from common.runtime.distribution import devices
 from common.settings.folds import FoldConfig
 from common.training.callbacks import Scorer
-from common.training.ensemble import TrainedStage
-from common.training.evaluation import Prediction, predict_recordings
-from common.training.experiment import FoldedExperiment
+from common.training.ensemble import load_models
+from common.training.evaluation import Model, Prediction, predict_recordings
+from common.training.experiment import FoldedExperiment, RunTest
 from common.training.stage_data import ModelInput, stage_data
-from common.training.system import Stage
-from sed_task4.segmentation import clip_scorer
+from common.training.system import Stage, prepare_system
+from sed_task4.segmentation import clip_scorer, extraction
 from sed_task4.segmentation.clip_scorer import ClipOutput, ClipTruth, SegmentationScorer
 from sed_task4.segmentation.config import TaskConfig
 from sed_task4.segmentation.dataset import Mixture, find_mixtures
@@ -33,6 +35,7 @@ from sed_task4.segmentation.separation import MaskFraming
 from sed_task4.submission import write_run_files
 
 ClassScores = Mapping[str, np.ndarray]
+TestedStage = tuple[Stage, Model]
 
 
 @dataclass
@@ -97,6 +100,27 @@ class Experiment(FoldedExperiment[TaskConfig, FoldScores]):
         """Features that the models compute of audio; None: they take stored features."""
         return frontend_of(self.task.features, self.task.dataset.sample_rate_hz)
 
+    @classmethod
+    def for_evaluation(cls, task: TaskConfig, data: TaskConfig, splits: Sequence[str] = ()) -> Self:
+        """The experiment of a run, on mixtures of another task, see `BaseExperiment`."""
+        expected, received = (each.dataset.sample_rate_hz for each in (task, data))
+        if expected != received:
+            raise ConfigError(
+                "`dataset.sample_rate_hz`: masks are of the bands that the run was trained on."
+                f" Expected: {expected}. Received: {received}."
+            )
+        names = "dataset", "dataset_dir", "feature_dir"
+        task = task.model_copy(update={name: getattr(data, name) for name in names})
+        return cls(task, *prepare_system(task, cls.feature_shape(task)))
+
+    def evaluation_sets(self, tests: Sequence[RunTest]) -> list[str]:
+        """The only set of a dataset."""
+        return ["mixtures"]
+
+    def extract(self, set_name: str) -> FeatureStore:
+        """Extracts the mixtures, the missing ones of which are mixed."""
+        return extraction.run(self.task)[0]
+
     @property
     def framing(self) -> MaskFraming:
         """Frames and bands of the masks."""
@@ -131,6 +155,12 @@ class Experiment(FoldedExperiment[TaskConfig, FoldScores]):
         trained = [(each, self._train(each, fold, store, folder / each.name)) for each in stages]
         return self._test(trained, _selection(store, fold.test), folder)
 
+    def test_fold(self, run: Path, test: RunTest, selection: Selection, folder: Path) -> FoldScores:
+        """Scores finished models of a run on some mixtures, see `evaluate`."""
+        stages = self.system.stages(self.task)
+        models = [(each, load_models(run, self.task, [each], test.fold)) for each in stages]
+        return self._test(models, selection, folder)
+
     def _train(
         self, stage: Stage, fold: FoldConfig, store: FeatureStore, folder: Path
     ) -> keras.Model:
@@ -143,7 +173,7 @@ class Experiment(FoldedExperiment[TaskConfig, FoldScores]):
         )
         return self.train(stage, data, lambda: TagScorer(threshold), folder, training)
 
-    def _test(self, trained: Sequence[TrainedStage], test: Selection, folder: Path) -> FoldScores:
+    def _test(self, trained: Sequence[TestedStage], test: Selection, folder: Path) -> FoldScores:
         """Predicts each test clip with all models in turn: its ground truth is computed once."""
         task, mixtures = self.task, self._mixtures()
         scorers = {stage.name: self.new_scorer() for stage, _ in trained}
@@ -168,7 +198,7 @@ class Experiment(FoldedExperiment[TaskConfig, FoldScores]):
         return FoldScores(_fold_scores(scorers), _fold_scores(baselines), len(names))
 
     def _predictions(
-        self, trained: Sequence[TrainedStage], test: Selection
+        self, trained: Sequence[TestedStage], test: Selection
     ) -> Iterator[tuple[Prediction, ...]]:
         """Yields the predictions of all models for each clip."""
         streams = []

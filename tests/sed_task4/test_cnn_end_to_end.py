@@ -8,6 +8,7 @@ import pytest
 from common.cli.simulate import main as simulate
 from sed_task4.cli import main
 from sed_task4.score import main as score
+from tests.evaluations import check_own_scores
 from tests.sed_task4.tiny_runs import CNN, arguments
 
 SYNTHETIC = {"sets.train": "synthetic", "sets.statistics": "[synthetic]"}
@@ -114,3 +115,7 @@ def test_a_system_trains_on_batches_of_parts(folder, capsys):
     assert {subset: len(names) for subset, names in held_out.items()} == {"weak": 2, "synthetic": 2}
     finished = json.loads((run / "cnn" / "training.json").read_text())
     assert finished["iterations_per_epoch"] == 2  # four clips, two in each batch
+
+
+def test_an_evaluation_of_the_test_data_gives_the_scores_of_the_run(strong):
+    check_own_scores(strong)

@@ -14,6 +14,7 @@ from sed_task4.cli import main
 from sed_task4.clips.clip_groups import draw_validation
 from sed_task4.score import main as score
 from tests.browser import BROWSER, NO_BROWSER, check_layout
+from tests.evaluations import check_own_scores
 from tests.pages import check_scores, read_report
 from tests.sed_task4.tiny_runs import CRNN, arguments
 
@@ -162,3 +163,8 @@ def test_the_mean_of_features_cannot_fill_audio(tmp_path, capsys):
         == 2
     )
     assert "Set `pipeline.padding: repeat`" in capsys.readouterr().err
+
+
+def test_an_evaluation_of_the_test_data_gives_the_scores_of_the_run(folder, tmp_path):
+    elsewhere = ["--set", f"feature_dir={tmp_path}"]
+    check_own_scores(folder / "output" / "crnn-demo_a", *elsewhere)

@@ -18,6 +18,7 @@ from common.training.stage import load_trained
 from sed_task4.cli import main
 from sed_task4.config import Task4Training
 from sed_task4.experiment import Experiment
+from tests.evaluations import check_own_scores
 from tests.pages import check_scores, read_report
 from tests.sed_task4.tiny_runs import PARAMS, arguments
 
@@ -199,3 +200,7 @@ def test_other_systems_refuse_settings_of_the_mean_teacher():
     task = load_task(PARAMS, "crnn-demo", ["training.loss=asymmetric_focal"])
     with pytest.raises(ConfigError, match="is of the system mean_teacher"):
         Experiment.prepare(task)
+
+
+def test_an_evaluation_of_the_test_data_gives_the_scores_of_the_run(folder):
+    check_own_scores(folder / "output" / f"{TASK}_a")

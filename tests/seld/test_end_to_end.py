@@ -2,22 +2,28 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import soundfile
+from scipy.signal import resample_poly
 
+from common.cli.evaluate import main as evaluate
 from common.cli.extract import main as extract
 from common.cli.report import main as report
 from common.cli.simulate import main as simulate
 from seld.cli import main
 from seld.score import main as score_main
 from tests.browser import BROWSER, NO_BROWSER, check_layout
+from tests.evaluations import check_own_scores, first_scores
 from tests.histories import history_rows
 from tests.pages import check_scores, read_report
 
 ROOT = Path(__file__).parents[2]
+KEYS = ["--set", "dataset.class_map={Keys: keysDrop}"]
 FEW = "{0: 2, 1: 1, 2: 1, 3: 1, 4: 1}"  # recordings of each split
 SMALL = {
     "simulation.preset": "fixture",
@@ -226,6 +232,76 @@ def test_the_published_form_predicts_the_evaluation_set_of_microphones_without_l
     page = read_report(run / "report.html")
     assert "There are no scores" in page.text and len(page.named("audio")) == 2
     assert len(list((run / "evaluation" / "submissions").glob("split0_*.csv"))) == 2
+
+
+def test_an_evaluation_of_the_test_data_gives_the_scores_of_the_run(folder, run, tmp_path):
+    store = folder / "feature"
+    store.rename(tmp_path / "feature")  # the features are computed anew, and removed
+    try:
+        found = check_own_scores(run)
+    finally:
+        (tmp_path / "feature").rename(store)
+    assert not (found / "features").exists()
+
+
+@pytest.fixture(scope="module")
+def others(folder, tmp_path_factory):
+    """Folders of the recordings with other names of classes, and at half the sample rate."""
+    renamed, slow = (tmp_path_factory.mktemp(name) for name in ("renamed", "slow"))
+    shutil.copytree(folder / "dataset", renamed, dirs_exist_ok=True)
+    for path in renamed.rglob("*.csv"):
+        path.write_text(path.read_text().replace("keysDrop", "Keys"))
+    shutil.copytree(renamed, slow, dirs_exist_ok=True)
+    for path in slow.rglob("*.wav"):
+        audio, rate_hz = soundfile.read(path)
+        soundfile.write(path, resample_poly(audio, 1, 2), rate_hz // 2)
+    return {"renamed": renamed, "slow": slow}
+
+
+def test_recordings_of_another_class_list_are_scored_as_mapped(run, others, caplog):
+    caplog.set_level("INFO")
+    place = f"dataset_dir={others['renamed']}"
+    assert evaluate([str(run), "--name", "all", "--set", place, "--splits", "4", *KEYS]) == 0
+    own, found = first_scores(run), first_scores(run / "evaluations" / "all")
+    assert found == own
+    none = ["--set", "dataset.class_map={Keys: null}"]
+    assert evaluate([str(run), "--name", "none", "--set", place, "--splits", "4", *none]) == 0
+    assert "of classes that `dataset.class_map` leaves out" in caplog.text
+    assert first_scores(run / "evaluations" / "none")["scores"] != own["scores"]
+
+
+def test_recordings_of_another_rate_are_resampled_and_compared(run, others, capsys):
+    both = [part for name in others for part in ("--data", f"{name}={others[name]}")]
+    rates = ["--set", "dataset.sample_rate_hz=24000"]
+    assert evaluate([str(run), *both, *KEYS, *rates]) == 2
+    assert "48000 Hz" in capsys.readouterr().err
+    slow = ["--data", f"slow={others['slow']}"]
+    assert evaluate([str(run), *slow, *KEYS, *rates]) == 0
+    assert first_scores(run / "evaluations" / "slow")["n_recordings"] == 8  # of all splits
+    assert evaluate([str(run), *both[:2], "--data", f"again={others['renamed']}", *KEYS]) == 0
+    table = capsys.readouterr().out.split("Results: ")[-1].splitlines()[2:]
+    assert [line.split()[0] for line in table] == ["run", "renamed", "again"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--task", "crnn-demo"], "Expected: a dataset of the family of"),
+        (["--set", "training.epochs=1"], "--set training: the run keeps the settings"),
+        (["--splits", "1"], "--splits 1: the run has learned from them"),
+        (["--fold", "fold9"], "--fold: expected one of fold1"),
+        (["--set", "dataset_dir=nowhere"], "There are no recordings in nowhere/"),
+        (["--set", "dataset.format=mic"], "`dataset.format`: the run was trained on other audio"),
+        (["--set", "dataset.classes=[knock, bell]"], "no class of `classes` for 'bell'"),
+        (["--name", "a/b"], "--name: expected the name of a folder"),
+        (["--data", "here"], "--data expects NAME=DIR"),
+    ],
+)
+def test_an_evaluation_that_cannot_be_is_refused_before_work(run, options, message, capsys):
+    before = sorted(run.rglob("*"))
+    assert evaluate([str(run), *options]) == 2
+    assert message in capsys.readouterr().err
+    assert sorted(run.rglob("*")) == before
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from common.cli.simulate import main as simulate
 from common.models.layers import weights_by_name
 from seld.cli import main
 from seld.submission import read_submission
+from tests.evaluations import check_own_scores
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 SMALL = {
@@ -166,3 +167,7 @@ def test_a_missing_start_model_is_named_with_the_setting(folder, capsys):
     assert re.search(
         r"nowhere\.keras.*Give another file in `training.start_from`", capsys.readouterr().err
     )
+
+
+def test_an_evaluation_of_the_test_data_gives_the_scores_of_the_run(folder):
+    check_own_scores(folder / "output" / "two-stage-demo_a")

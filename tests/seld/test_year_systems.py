@@ -21,6 +21,7 @@ from seld.extraction import open_store
 from seld.recordings.csv_formats import read_rows
 from seld.recordings.lengths import frames_of_recordings
 from seld.score import main as score_years
+from tests.evaluations import check_own_scores
 from tests.pages import check_scores, read_report
 from tests.runs import task_of
 
@@ -216,3 +217,8 @@ def test_outputs_targets_and_rows_of_a_task_fit_together(task_id, settings, tmp_
     hop_ratio = task.dataset.label_hop_s / task.features.hop_s
     rows = experiment.rows(values, round(frames / hop_ratio), hop_ratio)
     assert rows.shape[1] == 7
+
+
+@pytest.mark.parametrize("task_id", SYSTEMS)
+def test_an_evaluation_of_the_test_data_gives_the_scores_of_the_run(folder, task_id):
+    check_own_scores(folder / "output" / f"{task_id}_a")

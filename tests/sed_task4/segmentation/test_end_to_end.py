@@ -12,6 +12,7 @@ from sed_task4.segmentation.dataset import Mixture, MixtureEvent
 from sed_task4.segmentation.experiment import example_names
 from sed_task4.segmentation.segmenter import main as separate
 from tests.browser import BROWSER, NO_BROWSER, check_layout
+from tests.evaluations import check_own_scores
 from tests.pages import check_scores, read_report
 
 ROOT = Path(__file__).parents[3]
@@ -177,3 +178,7 @@ def test_segmentation_learns_from_audio_and_separates_as_from_features(folder, t
         == 0
     )
     assert next((tmp_path / "out").rglob("Bark.wav")).stat().st_size
+
+
+def test_an_evaluation_of_the_test_data_gives_the_scores_of_the_run(folder):
+    check_own_scores(folder / "output" / "segmentation-demo_a")
