@@ -29,7 +29,7 @@ from benchmarks.gpu_sampler import GpuSampler, GpuUse, gpu_names, gpu_use
 from benchmarks.measure import ROOT, Figure, machine, pivot_table, replace_between, table, wall_s
 from benchmarks.run import section
 from common.cli.base import run_safely
-from common.cli.prepare import run_folder
+from common.cli.steps.prepare import run_folder
 from common.errors import ConfigError
 from common.io.files import write_json, write_text
 from common.metrics.score_table import format_score

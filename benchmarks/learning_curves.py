@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.lockstep import EPSILON, train_there
 from benchmarks.measure import Figure, Goal, run_alone, short, table, task
 from benchmarks.workers import NO_TORCH, torch_python
-from common.cli.prepare import prepare_data
+from common.cli.steps.prepare import prepare_data
 from common.data.pipeline import train_stream
 from common.data.selection import Selection
 from common.data.sequences import SequenceFormat

@@ -74,6 +74,13 @@ LONG = (
     Long(r"-m sed_task4\.segmentation\.segmenter .*", "needs a run of segmentation"),
     Long(r"-m sed_task4\.score runs/.*", "needs a run of the CNN", ("task4_cnn.py cnn9-demo a",)),
     Long(
+        r"-m common\.cli\.evaluate runs/demo_a .*",
+        "needs a run and recordings",
+        tuple(
+            f"simulate.py demo --set dataset_dir=recordings/{place}" for place in ("office", "home")
+        ),
+    ),
+    Long(
         r"-m common\.cli\.compare runs/cnn9_first .*",
         "needs two runs",
         ("task4_cnn.py cnn9-synthetic-weak first --set dataset_dir=data/task4_2019",),

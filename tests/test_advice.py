@@ -14,7 +14,7 @@ from common.__main__ import VERBS
 from common.cli import base
 from common.cli.base import as_called_here, training_command
 from common.cli.extract import main as extract
-from common.cli.prepare import demo_command
+from common.cli.steps.prepare import demo_command
 from common.family import FAMILIES, load
 from common.settings.tasks import read_tasks, resolve
 from common.training.system import systems

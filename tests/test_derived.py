@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.cli.prepare import prepare_data
+from common.cli.steps.prepare import prepare_data
 from common.errors import DataError, UserError
 from common.family import load
 from sed_task4.segmentation import mixing

@@ -7,7 +7,7 @@ import pytest
 
 from common.cli import tune
 from common.cli.extract import main as extract
-from common.cli.prepare import prepare_data
+from common.cli.steps.prepare import prepare_data
 from common.errors import DataError
 from common.family import load
 from common.settings.tasks import load_task

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from common.cli.prepare import run_folder
+from common.cli.steps.prepare import run_folder
 from common.data.extraction import Item, plan_shards
 from common.data.feature_store import FeatureStore, ShardEntry
 from common.data.pipeline import evaluation_stream, train_stream

@@ -28,7 +28,7 @@ def _run(arguments: Sequence[str]) -> None:
     parser.add_argument("--overwrite", action="store_true", help="extract finished shards again")
     options = parser.parse_args(arguments)
     # Loaded once the arguments are understood, so that --help is there at once.
-    from common.cli import prepare
+    from common.cli.steps import prepare
     from common.runtime.parallel import require_engine
     from common.settings.tasks import load_task
 

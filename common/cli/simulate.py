@@ -22,7 +22,7 @@ def _run(arguments: Sequence[str]) -> None:
     parser.add_argument("--overwrite", action="store_true", help="write again, also what is there")
     options = parser.parse_args(arguments)
     # Loaded once the arguments are understood, so that --help is there at once.
-    from common.cli.prepare import simulate_task
+    from common.cli.steps.prepare import simulate_task
     from common.settings.tasks import load_task
 
     preset = [f"simulation.preset={options.preset}"] if options.preset else []

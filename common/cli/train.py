@@ -104,7 +104,7 @@ def task_lines(path: Path) -> list[str]:
 
 def _train(options: argparse.Namespace) -> None:
     # Loaded once the arguments are understood: with these, --help would take seconds.
-    from common.cli.prepare import data_of, prepare_data, run_folder
+    from common.cli.steps.prepare import data_of, prepare_data, run_folder
     from common.io.locks import only_one
     from common.runtime import multi_host
     from common.runtime.backend import start_backend

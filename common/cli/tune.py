@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from common.cli.base import base_parser, command_line, params_path, run_safely
-from common.cli.prepare import all_items, data_of, prepare_data, run_folder
+from common.cli.steps.prepare import all_items, data_of, prepare_data, run_folder
 from common.data.provenance import keep_to
 from common.errors import ConfigError
 from common.family import load

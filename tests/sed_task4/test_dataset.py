@@ -334,3 +334,19 @@ def test_a_recording_whose_name_is_no_text_is_refused(tmp_path):
         pytest.skip("this file system has no such names")
     with pytest.raises(DataError, match=r"unlabel_in_domain holds .*names in UTF-8"):
         find_clips(tmp_path, DatasetConfig(), "unlabel_in_domain")
+
+
+def test_annotated_classes_count_as_others_or_not_at_all(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    write_files(tmp_path, DATA_2019, AUDIO_2019)
+    names = ("Alarm_bell_ringing", "Speech", "Dog", "Vacuum_cleaner")
+    mapping = dict.fromkeys(names, "bell") | {"Speech": None}
+    dataset = DatasetConfig(classes=("cat", "bell"), annotated_classes=names, class_map=mapping)
+    weak, _ = find_clips(tmp_path, dataset, "weak")
+    assert [clip.tags for clip in weak] == [("bell",), ("bell",)]
+    plain, _ = find_clips(tmp_path, DatasetConfig(), "validation")
+    strong, _ = find_clips(tmp_path, dataset, "validation")
+    labels = [label for clip in plain for label in clip.events["event_label"]]
+    kept = [label for clip in strong for label in clip.events["event_label"]]
+    assert kept == ["bell"] * (len(labels) - labels.count("Speech"))
+    assert "of classes that `dataset.class_map` leaves out" in caplog.text

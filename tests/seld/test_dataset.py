@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from common.errors import DataError
+from common.errors import ConfigError, DataError
 from seld.dataset import (
     NESTED_ROOT,
     DatasetConfig,
     Events,
+    evaluated_dataset,
     find_recordings,
     parse_events,
     parse_name,
@@ -218,6 +219,52 @@ def test_columns_may_come_in_any_order_with_further_ones(tmp_path):
 @pytest.mark.parametrize("text", ["", "\n", HEADER, HEADER.strip(), "\ufeff" + HEADER])
 def test_an_empty_file_holds_no_events(tmp_path, text):
     assert len(read_labels(write_metadata(tmp_path, text), DATASET, 60.0)) == 0
+
+
+def test_annotated_classes_count_as_others_or_not_at_all(tmp_path, caplog):
+    text = HEADER + GOOD_ROW + "bark,1,2,0,0,1\nrain,3,4,0,0,1\ncough,5,6,0,0,1\n"
+    mapped = DatasetConfig(class_map={"bark": "cough", "rain": None})
+    with caplog.at_level(logging.INFO):
+        events = read_labels(write_metadata(tmp_path, text), mapped, 60.0)
+    names = [mapped.classes[number] for number in events.class_index]
+    assert list(zip(names, events.onset_s, strict=True)) == [
+        ("speech", 1.5),
+        ("cough", 1.0),
+        ("cough", 5.0),
+    ]
+    assert "1 entries of classes that `dataset.class_map` leaves out" in caplog.text
+
+
+def test_numbered_classes_count_in_the_order_of_the_annotations(tmp_path):
+    settings = {"classes": ["dog", "cat"], "annotated_classes": ["cat", "rain", "dog"]}
+    dataset = DatasetConfig(layout="tau2021", class_map={"rain": None}, **settings)
+    path = write_metadata(tmp_path, "0,0,0,10,0\n1,1,1,20,0\n2,2,2,30,0\n")
+    events = read_labels(path, dataset, 60.0)
+    assert events.class_index.tolist() == [1, 0] and events.azimuth_deg.tolist() == [10, 30]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"annotated_classes": ["speech", "bell"]}, "no class of `classes` for 'bell'"),
+        ({"class_map": {"bell": "Bell"}}, "no class of `classes` for 'bell'"),
+        (
+            {"annotated_classes": ["speech"], "class_map": {"bell": None}},
+            "`class_map` names 'bell'. Expected: classes of the annotations",
+        ),
+    ],
+)
+def test_class_maps_without_a_class_are_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        DatasetConfig(**settings)
+
+
+def test_a_run_is_not_evaluated_on_audio_or_frames_of_another_kind():
+    with pytest.raises(ConfigError, match=r"Expected: foa\. Received: mic"):
+        evaluated_dataset(DATASET, DatasetConfig(format="mic"))
+    with pytest.raises(ConfigError, match=r"Expected: 0\.02 s\. Received: 0\.1 s"):
+        evaluated_dataset(DATASET, DatasetConfig(layout="tau2021"))
+    assert evaluated_dataset(DatasetConfig(layout="tau2021"), DATASET).label_hop_s == 0.1
 
 
 def test_an_event_beyond_the_recording_is_cut_and_counted(tmp_path, caplog):

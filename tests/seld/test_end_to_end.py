@@ -291,7 +291,6 @@ def test_recordings_of_another_rate_are_resampled_and_compared(run, others, caps
         (["--splits", "1"], "--splits 1: the run has learned from them"),
         (["--fold", "fold9"], "--fold: expected one of fold1"),
         (["--set", "dataset_dir=nowhere"], "There are no recordings in nowhere/"),
-        (["--set", "dataset.format=mic"], "`dataset.format`: the run was trained on other audio"),
         (["--set", "dataset.classes=[knock, bell]"], "no class of `classes` for 'bell'"),
         (["--name", "a/b"], "--name: expected the name of a folder"),
         (["--data", "here"], "--data expects NAME=DIR"),

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from common.cli.check_dataset import check_dataset
-from common.cli.prepare import prepare_data
+from common.cli.steps.prepare import prepare_data
 from common.errors import UserError
 from common.io.files import load_json
 from common.settings.tasks import check_task
