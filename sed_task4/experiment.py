@@ -31,9 +31,9 @@ from common.training.batch_augmentation import Batch, build_changes
 from common.training.callbacks import Scorer
 from common.training.ensemble import chosen_folds
 from common.training.evaluation import Prediction, predict_recordings
-from common.training.experiment import BaseExperiment, RunTest
+from common.training.experiment import BaseExperiment
 from common.training.mean_teacher import chosen_network, other_networks
-from common.training.run_directory import read_form
+from common.training.run_directory import RunTest, read_form
 from common.training.stage import finished_epochs, load_trained
 from common.training.stage_data import ModelInput, stage_data
 from common.training.system import Stage, prepare_system

@@ -26,7 +26,8 @@ from common.models.audio_features import features_of
 from common.runtime.distribution import devices
 from common.training.ensemble import EarlierOutputs, Ensemble, TrainedStage, load_models
 from common.training.evaluation import Prediction, predict_recordings
-from common.training.experiment import FoldedExperiment, RunTest
+from common.training.experiment import FoldedExperiment
+from common.training.run_directory import RunTest
 from common.training.stage import load_model
 from common.training.stage_data import ModelInput, stage_data
 from common.training.system import Stage, parts, prepare_system
@@ -35,7 +36,7 @@ from seld.augmentation import foa_transforms, foa_transforms_of_axes, microphone
 from seld.averages import average_outputs
 from seld.config import SWAPS, FoldConfig, SeldTraining, TaskConfig
 from seld.dataset import Events, evaluated_dataset
-from seld.extraction import place_of, stored_members
+from seld.extraction import place_of, sets_of_tests, stored_members
 from seld.figures import (
     channel_titles,
     features_figure,
@@ -110,9 +111,8 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
         return experiment
 
     def evaluation_sets(self, tests: Sequence[RunTest]) -> list[str]:
-        """Sets of the dataset that some tests need: split 0 is the evaluation set."""
-        splits = {split for test in tests for split in test.splits or ("",)}
-        return [name for name, has in (("dev", splits - {"0"}), ("eval", "0" in splits)) if has]
+        """Sets of the dataset that some tests need."""
+        return sets_of_tests(tests)
 
     def extract(self, set_name: str) -> FeatureStore:
         """Extracts a set of the dataset, without checks of folds that are not trained."""

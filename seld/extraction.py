@@ -16,6 +16,7 @@ from common.datasets import groups as source_groups
 from common.errors import DataError
 from common.features.settings import feature_shape, frontend_of
 from common.simulation.dataset_folder import check_finished
+from common.training.run_directory import RunTest
 from seld.config import TaskConfig
 from seld.dataset import DatasetConfig, Events, find_recordings, parse_name, read_labels
 from seld.features import FeatureConfig, compute_features, prepare_audio
@@ -168,6 +169,12 @@ def run(
         items = [_item(recording, facts[recording.name]) for recording in recordings]
         stores.append(_STORE.extract(task, set_name, items, skip, overwrite, progress))
     return stores
+
+
+def sets_of_tests(tests: Sequence[RunTest]) -> list[str]:
+    """Sets of a dataset that have the recordings of some tests; the evaluation set is split 0."""
+    splits = {split for test in tests for split in test.splits or ("",)}
+    return [name for name, has in (("dev", splits - {"0"}), ("eval", "0" in splits)) if has]
 
 
 def place_of(store: FeatureStore, name: str, dataset: DatasetConfig) -> Attributes:

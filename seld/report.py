@@ -39,9 +39,10 @@ from common.reports.run import (
     not_shown,
     scores_if_any,
 )
+from common.training.run_directory import read_tests
 from seld.config import TaskConfig
 from seld.dataset import DatasetConfig, Events, find_recordings
-from seld.extraction import open_store, place_of
+from seld.extraction import open_store, place_of, sets_of_tests
 from seld.figures import Quantity, azimuth_limits, quantities_of, runs, shown_rows
 from seld.labels import rows_of_events
 from seld.recordings.lengths import frames_of_recordings
@@ -151,21 +152,23 @@ def tested_recordings(task: TaskConfig, folder: Path) -> list[Tested]:
         CheckpointError: the features are not those of the run.
     """
     dataset = task.dataset
-    stores = {set_name: open_store(task, set_name) for set_name in task.set_names}
+    tests = read_tests(folder, task.folds)
+    stores = {set_name: open_store(task, set_name) for set_name in sets_of_tests(tests)}
     check_stores(folder, stores)
     store = FeatureStore.joined(list(stores.values()))
     found, n_frames = {}, frames_of_recordings(store, dataset)
     files = submission_files(dataset, task.network)
-    for fold in task.folds:
-        for name, arrays in store.arrays(fold.test, ("events", "labelled")).items():
+    for test in tests:
+        groups = test.splits or store.groups
+        for name, arrays in store.arrays(groups, ("events", "labelled")).items():
             place = place_of(store, name, dataset)
             events = Events.from_array(arrays["events"])
-            estimate = files.read(folder / fold.name / SUBMISSIONS / f"{name}.csv")
+            estimate = files.read(folder / test.name / SUBMISSIONS / f"{name}.csv")
             found[name] = Tested(
                 ScoredRecording(name, *place, events, estimate, n_frames[name]),
                 bool(arrays["labelled"]),
                 rows_of_events(events, n_frames[name], dataset.label_hop_s),
-                partial(store.record, fold.test, name),
+                partial(store.record, groups, name),
             )
     return [found[name] for name in sorted(found)]
 

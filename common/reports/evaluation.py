@@ -22,11 +22,17 @@ from common.reports.comparison import read_runs, score_table
 from common.reports.run import report_finished_run
 from common.settings.classes import MappedClasses
 from common.settings.tasks import BaseTask, check_task, merge, parse_overrides
-from common.training.experiment import BaseExperiment, RunTest
-from common.training.run_directory import open_run, read_settings, record_data
+from common.training.experiment import BaseExperiment
+from common.training.run_directory import (
+    EVALUATIONS,
+    RunTest,
+    open_run,
+    read_settings,
+    record_data,
+    write_tests,
+)
 
 logger = logging.getLogger(__name__)
-EVALUATIONS = "evaluations"
 OF_DATA = ("dataset", "dataset_dir", "feature_dir", "sets")  # sections of another task's dataset
 OF_RUN = ("scoring", "decoding", "pipeline", "parallel", "run", "description")
 
@@ -91,8 +97,11 @@ class Evaluation:
         if "feature_dir" not in parse_overrides(request.overrides):
             kept = task.feature_dir if is_own and _is_extracted(task) else folder / "features"
             data = data.model_copy(update={"feature_dir": kept})
+        about = f"{request.run.resolve().name} on {data.dataset_dir}: {task.description}"
+        changed: dict[str, Any] = {"description": about}
         if not is_own:  # what was published is of other recordings
-            task = task.model_copy(update={"published": None, "published_on": None})
+            changed |= {"published": None, "published_on": None}
+        task = task.model_copy(update=changed)
         kind = load(task.family, "experiment").Experiment
         experiment: BaseExperiment = kind.for_evaluation(  # type: ignore[attr-defined]
             task, data, request.splits
@@ -114,6 +123,7 @@ class Evaluation:
         experiment, task = self.experiment, self.experiment.task
         with only_one(self.folder, "use another --name"), self._whole_or_none():
             open_run(self.folder, task.model_dump(mode="json"), command)
+            write_tests(self.folder, self.tests)
             with self._features():
                 stores = experiment.evaluation_stores(self.tests)
                 sets = experiment.evaluation_sets(self.tests)

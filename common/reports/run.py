@@ -31,6 +31,7 @@ from common.training.run_directory import (
     FINISHED,
     Finished,
     check_data,
+    is_evaluation,
     read_environment,
     read_form,
     read_json,
@@ -79,9 +80,10 @@ def write_report(folder: Path, task: BaseTask) -> Path:
     report, figures = load(task.family, "report"), load(task.family, "figures")
     environment = read_environment(folder)
     stages = dict(finished_stages(folder))
+    curves = [] if is_evaluation(folder) else curve_blocks(stages, figures.LEARNING_PANELS)
     chapters = [
         *report.chapters(task, folder),
-        Chapter("Learning curves", curve_blocks(stages, figures.LEARNING_PANELS)),
+        Chapter("Learning curves", curves),
         Chapter("Settings and versions", _setting_blocks(task, environment, folder)),
         *_numbers(folder),
     ]
@@ -233,10 +235,11 @@ def _facts(
     duration = _duration(trained_s)
     written = datetime.fromtimestamp((folder / ENVIRONMENT).stat().st_mtime, UTC).isoformat()
     begun = [*environment["earlier"], environment][0]
+    training = duration if len(stages) == 1 else f"{len(stages)} stages, {duration}"
     return {
         "System": f"{task.system} ({task.family})",
         "Date": f"{(begun.get('date') or written)[:16].replace('T', ' ')} UTC",
-        "Training": duration if len(stages) == 1 else f"{len(stages)} stages, {duration}",
+        **({"Training": training} if stages else {}),
         "Seed": str(task.seed),
         "Code": environment["git_revision"] or "not from a checkout",
         "Python, platform": f"{environment['python']}, {environment['platform']}",

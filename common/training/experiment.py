@@ -5,7 +5,7 @@ import logging
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, Self, TypeVar
@@ -23,27 +23,13 @@ from common.settings.section import Section
 from common.settings.tasks import BaseTask, TrainingConfig
 from common.training.callbacks import Scorer
 from common.training.ensemble import chosen_folds
+from common.training.run_directory import RunTest, tests_of_folds
 from common.training.stage import Goal, StageData, train_stage
 from common.training.system import Stage, prepare_system, stages_to_redo
 
 logger = logging.getLogger(__name__)
 Task = TypeVar("Task", bound=BaseTask)
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class RunTest:
-    """Recordings of a dataset, and the models of a run that predict them.
-
-    Attributes:
-        name: folder of the results within those of the evaluation; "": that folder itself.
-        fold: whose models predict; None: those of all folds together.
-        splits: numbers of splits, or names of subsets; empty: all.
-    """
-
-    name: str = ""
-    fold: str | None = None
-    splits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -242,16 +228,16 @@ class FoldedExperiment(BaseExperiment[Task, Result]):
         if not is_own:
             return [RunTest("", fold, tuple(splits))]
         folds: Sequence[FoldConfig] = self.task.folds  # type: ignore[attr-defined]
-        tests, unseen = [], {split for each in folds for split in map(str, each.test)}
+        tests, unseen = [], {split for test in tests_of_folds(folds) for split in test.splits}
         if strange := [split for split in splits if split not in unseen]:
             raise ConfigError(
                 f"--splits {','.join(strange)}: the run has learned from them. Expected: splits"
                 f" that it was tested on, {', '.join(sorted(unseen))}."
             )
-        for each in folds:
-            wanted = [split for split in map(str, each.test) if split in splits or not splits]
-            if each.name in names and wanted:
-                tests.append(RunTest(each.name, each.name, tuple(wanted)))
+        for test in tests_of_folds(folds):
+            wanted = tuple(split for split in test.splits if split in splits or not splits)
+            if test.name in names and wanted:
+                tests.append(replace(test, splits=wanted))
         if not tests:
             raise ConfigError(f"--fold {fold}: it was not tested on {', '.join(splits)}.")
         return tests

@@ -5,7 +5,7 @@ import logging
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -19,6 +19,7 @@ from pydantic import PositiveInt, TypeAdapter, ValidationError
 from common.errors import CheckpointError
 from common.io.files import load_json, remove_temporaries, write_json, write_text
 from common.io.safe_yaml import read_yaml
+from common.settings.folds import FoldConfig
 
 logger = logging.getLogger(__name__)
 PACKAGES = (
@@ -27,6 +28,8 @@ PACKAGES = (
 )
 ENVIRONMENT = "environment.json"
 DATA = "data.json"
+TESTS = "tests.json"  # only of an evaluation
+EVALUATIONS = "evaluations"  # folder in a run whose folders have the form of runs without models
 FINISHED = "training.json"  # written last: a stage that has it is not trained again
 # Location and speed of a job may change between its parts; its computations may not.
 FREE_KEYS = (
@@ -72,6 +75,53 @@ class _Data:
     fingerprints: dict[str, str] = field(default_factory=dict)
     splits: dict[str, str] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunTest:
+    """Recordings of a dataset, and the models of a run that predict them.
+
+    Attributes:
+        name: folder of the results within those of the evaluation; "": that folder itself.
+        fold: whose models predict; None: those of all folds together.
+        splits: numbers of splits, or names of subsets; empty: all.
+    """
+
+    name: str = ""
+    fold: str | None = None
+    splits: tuple[str, ...] = ()
+
+
+def is_evaluation(folder: Path) -> bool:
+    """True for the folder of an evaluation, False for that of a run."""
+    return folder.resolve().parent.name == EVALUATIONS
+
+
+def run_of(folder: Path) -> Path:
+    """Directory of the run that has the models of an evaluation; of a run, itself."""
+    return folder.resolve().parents[1] if is_evaluation(folder) else folder
+
+
+def tests_of_folds(folds: Sequence[FoldConfig]) -> list[RunTest]:
+    """Tests of a run: each fold on its own test splits."""
+    return [RunTest(each.name, each.name, tuple(map(str, each.test))) for each in folds]
+
+
+def write_tests(folder: Path, tests: Sequence[RunTest]) -> None:
+    """Records the tests of an evaluation."""
+    write_json(folder / TESTS, [asdict(each) for each in tests])
+
+
+def read_tests(folder: Path, folds: Sequence[FoldConfig]) -> list[RunTest]:
+    """Tests of a run over some folds, or of an evaluation.
+
+    Raises:
+        CheckpointError: the file of an evaluation is damaged.
+    """
+    if not (folder / TESTS).exists():
+        return tests_of_folds(folds)
+    given = read_form(folder / TESTS, list[RunTest])
+    return [RunTest(**{**each, "splits": tuple(each["splits"])}) for each in given]
 
 
 def open_run(

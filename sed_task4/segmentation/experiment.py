@@ -21,7 +21,8 @@ from common.settings.folds import FoldConfig
 from common.training.callbacks import Scorer
 from common.training.ensemble import load_models
 from common.training.evaluation import Model, Prediction, predict_recordings
-from common.training.experiment import FoldedExperiment, RunTest
+from common.training.experiment import FoldedExperiment
+from common.training.run_directory import RunTest
 from common.training.stage_data import ModelInput, stage_data
 from common.training.system import Stage, prepare_system
 from sed_task4.segmentation import clip_scorer, extraction

@@ -13,6 +13,8 @@ from common.display.page import Block, Chapter, Note, Sounds, Timeline
 from common.display.timeline import mean_channel, recording_sound, share_picture
 from common.errors import DataError, UserError
 from common.reports import run as reports
+from common.training.ensemble import chosen_folds
+from common.training.run_directory import read_tests, run_of
 from sed_task4 import report as sed_report
 from sed_task4.report import Tested
 from sed_task4.segmentation.config import TaskConfig
@@ -64,15 +66,16 @@ def chapters(task: TaskConfig, folder: Path) -> list[Chapter]:
 def _tested(
     task: TaskConfig, folder: Path, report: SegmentationReport | None
 ) -> Iterator[tuple[Tested, Path]]:
-    """Test clips of each fold, and the model folder of the first system."""
+    """Test clips of each fold, and the model folder of the first system in its first fold."""
     stores = {name: open_store(task, name) for name in task.set_names}
     reports.check_stores(folder, stores)
     (store,) = stores.values()
-    for fold in task.folds:
-        stage = sed_report.last_stage(folder / fold.name, report)
-        groups, classes = tuple(map(str, fold.test)), task.dataset.classes
+    for test in read_tests(folder, task.folds):
+        stage = sed_report.last_stage(folder / test.name, report)
+        groups, classes = test.splits or store.groups, task.dataset.classes
+        model = run_of(folder) / chosen_folds(task, test.fold)[0] / stage.name
         for clip in sed_report.tested_clips(store, groups, stage / EVENTS, classes):
-            yield clip, stage
+            yield clip, model
 
 
 def mask_source(task: TaskConfig) -> Callable[[Path, Path, Sequence[int]], dict[int, np.ndarray]]:

@@ -181,4 +181,5 @@ def test_segmentation_learns_from_audio_and_separates_as_from_features(folder, t
 
 
 def test_an_evaluation_of_the_test_data_gives_the_scores_of_the_run(folder):
-    check_own_scores(folder / "output" / "segmentation-demo_a")
+    found = check_own_scores(folder / "output" / "segmentation-demo_a")
+    assert "No masks" not in read_report(found / "report.html").text
