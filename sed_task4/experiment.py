@@ -34,7 +34,7 @@ from common.training.evaluation import Prediction, predict_recordings
 from common.training.experiment import BaseExperiment
 from common.training.mean_teacher import chosen_network, other_networks
 from common.training.run_directory import RunTest, read_form
-from common.training.stage import finished_epochs, load_trained
+from common.training.stage import load_trained
 from common.training.stage_data import ModelInput, stage_data
 from common.training.system import Stage, prepare_system
 from sed_task4 import extraction, figures
@@ -272,7 +272,6 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         """Tests the networks of a finished run, see `BaseExperiment`."""
         store, found = FeatureStore.joined(stores), Found()
         for stage in self.system.stages(self.task):
-            finished_epochs(run / stage.name)
             model = load_trained(run / stage.name)
             for apart, network, below in networks_of(stage, model):
                 trained = self._chosen(apart, network, run / stage.name / below)

@@ -25,7 +25,7 @@ class Clips:
     """Clips of one length as the package wants them: tables and lists by the clip's name."""
 
     def __init__(self, path: str):
-        with np.load(path) as arrays:
+        with np.load(path, allow_pickle=False) as arrays:
             scores, edges_s, events = arrays["scores"], arrays["edges_s"], arrays["events"]
             duration_s = float(arrays["duration_s"])
         names = [str(k) for k in range(scores.shape[2])]

@@ -79,7 +79,7 @@ class Evaluation:
         """Checks a request; Keras must have been started with the backend of the run.
 
         Raises:
-            CheckpointError: there is no run.
+            CheckpointError: there is no run, or it is unfinished.
             ConfigError: the settings contradict each other or the run.
             DataError: there is no dataset.
         """
@@ -107,6 +107,7 @@ class Evaluation:
             task, data, request.splits
         )
         tests = experiment.tests_of(request.fold, request.splits, is_own)
+        experiment.check_trained(request.run, tests)
         return cls(experiment, request, folder, tests)
 
     def run(self, command: list[str]) -> str:

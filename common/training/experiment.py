@@ -24,7 +24,7 @@ from common.settings.tasks import BaseTask, TrainingConfig
 from common.training.callbacks import Scorer
 from common.training.ensemble import chosen_folds
 from common.training.run_directory import RunTest, tests_of_folds
-from common.training.stage import Goal, StageData, train_stage
+from common.training.stage import Goal, StageData, finished_epochs, train_stage
 from common.training.system import Stage, prepare_system, stages_to_redo
 
 logger = logging.getLogger(__name__)
@@ -106,9 +106,7 @@ class BaseExperiment(ABC, Generic[Task, Result]):
         """
         raise ConfigError(f"The family {task.family} tests its runs on their own test data only.")
 
-    def tests_of(
-        self, fold: str | None, splits: Sequence[str], is_own: bool
-    ) -> Sequence["RunTest"]:
+    def tests_of(self, fold: str | None, splits: Sequence[str], is_own: bool) -> Sequence[RunTest]:
         """Tests of an evaluation.
 
         Args:
@@ -121,7 +119,14 @@ class BaseExperiment(ABC, Generic[Task, Result]):
         """
         raise NotImplementedError
 
-    def evaluation_sets(self, tests: Sequence["RunTest"]) -> list[str]:
+    def check_trained(self, run: Path, tests: Sequence[RunTest]) -> None:
+        """Raises CheckpointError if models of a run that some tests need are unfinished."""
+        for test in tests:
+            for fold in chosen_folds(self.task, test.fold):
+                for stage in self.system.stages(self.task):
+                    finished_epochs(run / fold / stage.name)
+
+    def evaluation_sets(self, tests: Sequence[RunTest]) -> list[str]:
         """Sets of the dataset that some tests need."""
         raise NotImplementedError
 
@@ -129,7 +134,7 @@ class BaseExperiment(ABC, Generic[Task, Result]):
         """Extracts a set of the dataset, without checks of folds that are not trained."""
         raise NotImplementedError
 
-    def evaluation_stores(self, tests: Sequence["RunTest"]) -> list[FeatureStore]:
+    def evaluation_stores(self, tests: Sequence[RunTest]) -> list[FeatureStore]:
         """Features of the recordings of some tests; extracts the sets that are not there."""
         family, stores = load(self.task.family, "extraction"), []
         for name in self.evaluation_sets(tests):
@@ -140,7 +145,7 @@ class BaseExperiment(ABC, Generic[Task, Result]):
         return stores
 
     def evaluate(
-        self, stores: Sequence[FeatureStore], run: Path, folder: Path, tests: Sequence["RunTest"]
+        self, stores: Sequence[FeatureStore], run: Path, folder: Path, tests: Sequence[RunTest]
     ) -> str:
         """Tests the models of a finished run; trains nothing.
 

@@ -303,6 +303,14 @@ def test_an_evaluation_that_cannot_be_is_refused_before_work(run, options, messa
     assert sorted(run.rglob("*")) == before
 
 
+def test_an_unfinished_run_is_not_evaluated(run, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("training.json", "evaluations"))
+    assert evaluate([str(copy)]) == 3
+    assert "training.json" in capsys.readouterr().err
+    assert not (copy / "evaluations").exists()
+
+
 @pytest.fixture(scope="module")
 def device(folder):
     """A run on the same recordings whose model computes the features."""

@@ -1,18 +1,20 @@
 """From simulated sounds to tables of scores and separated sounds, by the programs themselves."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import soundfile
 
+from common.cli.evaluate import main as evaluate
 from common.cli.extract import main as extract
 from sed_task4.segmentation.cli import main
 from sed_task4.segmentation.dataset import Mixture, MixtureEvent
 from sed_task4.segmentation.experiment import example_names
 from sed_task4.segmentation.segmenter import main as separate
 from tests.browser import BROWSER, NO_BROWSER, check_layout
-from tests.evaluations import check_own_scores
+from tests.evaluations import check_own_scores, first_scores
 from tests.pages import check_scores, read_report
 
 ROOT = Path(__file__).parents[3]
@@ -183,3 +185,13 @@ def test_segmentation_learns_from_audio_and_separates_as_from_features(folder, t
 def test_an_evaluation_of_the_test_data_gives_the_scores_of_the_run(folder):
     found = check_own_scores(folder / "output" / "segmentation-demo_a")
     assert "No masks" not in read_report(found / "report.html").text
+
+
+def test_one_fold_or_the_mean_of_all_predicts_other_mixtures(folder, tmp_path):
+    run = folder / "output" / "segmentation-demo_a"
+    shutil.copytree(folder / "dataset", tmp_path / "copy")
+    place = ["--set", f"dataset_dir={tmp_path / 'copy'}", "--splits", "1"]
+    assert evaluate([str(run), *place, "--name", "one", "--fold", "fold1"]) == 0
+    assert evaluate([str(run), *place, "--name", "mean"]) == 0
+    one, mean = (first_scores(run / "evaluations" / name) for name in ("one", "mean"))
+    assert one == first_scores(run / "fold1") != mean
