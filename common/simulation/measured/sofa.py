@@ -93,9 +93,10 @@ def _seen_by_listener(data: Any, n: int) -> tuple[np.ndarray, np.ndarray, np.nda
     if hasattr(data, "ListenerView"):  # optional in GeneralFIR: the listener looks along x
         front = _cartesian(data, "ListenerView", n)
         up = _cartesian(data, "ListenerUp", n, data.ListenerView_Type)
-    front = front / np.linalg.norm(front, axis=1, keepdims=True)
     left = np.cross(up, front)
-    left = left / np.linalg.norm(left, axis=1, keepdims=True)
+    with np.errstate(all="ignore"):
+        front = front / np.linalg.norm(front, axis=1, keepdims=True)
+        left = left / np.linalg.norm(left, axis=1, keepdims=True)
     axes = np.stack([front, left, np.cross(front, left)], axis=1)  # (n, 3 axes, 3)
     if not np.isfinite(axes).all():
         raise ValueError("ListenerView and ListenerUp are parallel or zero")
