@@ -90,13 +90,22 @@ class MeasuredRooms:
                 has no place.
         """
         kind, settings = self.kind, self.settings
+        titles = sets_of(self.layout)
+        splits = {split: titles[split] for split in titles if n_measured(split, settings)}
+        wanted = [split for split in splits if split in written_splits]
+        if not any(settings.recordings_per_split.get(split) for split in written_splits):
+            return {}  # no recording at all, which is refused elsewhere
+        if not wanted:
+            raise ConfigError(
+                "No recording would be in a measured room. Expected: a `simulation.rir_share` that"
+                " is at least one recording of a split. Received:"
+                f" {settings.measured.share if settings.measured else 0:g} of"
+                f" {settings.recordings_per_split}. Raise it, or set it to 0."
+            )
         found = prepare_places(self.folder, kind, self.dataset.sample_rate_hz, scratch, parallel)
         self._check_distances([response for place in found for response in place.responses])
         if grid_of(settings, self.dataset):
             found = self._on_grid(found)
-        titles = sets_of(self.layout)
-        splits = {split: titles[split] for split in titles if n_measured(split, settings)}
-        wanted = [split for split in splits if split in written_splits]
         rng = random_stream(settings.seed, settings.version, "deal places")
         dealt = deal_places(found, splits, wanted, rng, self.folder)
         self._report(dealt, wanted)

@@ -226,8 +226,10 @@ def _levelled(channels: np.ndarray, response: MeasuredResponse, rate_hz: int) ->
     aligned = np.pad(channels, ((0, 0), (max(-start, 0), 0)))[:, max(start, 0) :]
     n_fade = lead // 2  # noise before the direct sound begins softly
     aligned[:, :n_fade] *= 0.5 - 0.5 * np.cos(np.pi * np.arange(n_fade) / max(n_fade, 1))
-    direct = aligned[0, : lead + round(DIRECT_S * rate_hz)]
-    amplitude = np.sqrt(np.sum(np.square(direct)))
+    direct = aligned[:, : lead + round(DIRECT_S * rate_hz)]
+    energies = np.square(direct).sum(axis=1)
+    # The mean of microphones, unlike W, has less of high frequencies than each of them.
+    amplitude = np.sqrt(energies[0] if len(energies) == N_CHANNELS else energies[1:].mean())
     if amplitude < _SILENT * np.abs(channels).max():
         raise DataError(
             f"{response.where}: the direct sound is not in the first channel. Expected: the"
@@ -291,8 +293,13 @@ def received(
         to: azimuth and elevation in degrees to which the room is turned; None: not at all.
     """
     channels = np.asarray(mapped_array(response.path))
-    if receiver.n_microphones:
-        return channels
+    return channels if receiver.n_microphones else _turned(channels, response, receiver, to)
+
+
+def _turned(
+    channels: np.ndarray, response: MeasuredResponse, receiver: Receiver, to: Direction | None
+) -> np.ndarray:
+    """Turns W, Y, Z, X in SN3D, or a part of them, and gives them the gains of a receiver."""
     if to is not None:
         channels = rotate_first_order(channels, rotation_matrix(response.direction_deg, to))
     gain = np.float32(np.sqrt(3.0) if receiver.norm == "n3d" else 1.0)
@@ -323,8 +330,10 @@ def received_along(
     times_s = np.append(np.arange(n_points) * hop / rate_hz, duration_s / 2)
     azimuths, elevations, _ = to_angles(trajectory.positions_m(times_s))
     *points, middle = zip(azimuths.tolist(), elevations.tolist(), strict=True)
-    whole = received(response, receiver, middle)
+    channels = np.asarray(mapped_array(response.path))
     end, n_fade = response.lead_samples + round(MOVING_S * rate_hz), round(_FADE_S * rate_hz)
-    fade = np.clip((end - np.arange(whole.shape[1])) / n_fade, 0, 1).astype(np.float32)
-    early = [received(response, receiver, point)[:, :end] * fade[:end] for point in points]
-    return MovingResponses(trajectory, rate_hz, hop, np.stack(early), whole * (1 - fade))
+    fade = np.clip((end - np.arange(channels.shape[1])) / n_fade, 0, 1).astype(np.float32)
+    first = channels[:, :end] * fade[:end]
+    early = np.stack([_turned(first, response, receiver, point) for point in points])
+    late = _turned(channels * (1 - fade), response, receiver, middle)
+    return MovingResponses(trajectory, rate_hz, hop, early, late)

@@ -90,8 +90,9 @@ def _seen_by_listener(data: Any, n: int) -> tuple[np.ndarray, np.ndarray, np.nda
     """Azimuth and elevation in degrees and distance in metres of each measurement, (n,)."""
     offsets = _cartesian(data, "SourcePosition", n) - _cartesian(data, "ListenerPosition", n)
     front, up = np.tile([1.0, 0.0, 0.0], (n, 1)), np.tile([0.0, 0.0, 1.0], (n, 1))
-    if hasattr(data, "ListenerView"):  # optional in GeneralFIR: the listener looks along x
+    if hasattr(data, "ListenerView"):  # optional in GeneralFIR, as is ListenerUp
         front = _cartesian(data, "ListenerView", n)
+    if hasattr(data, "ListenerUp"):
         up = _cartesian(data, "ListenerUp", n, data.ListenerView_Type)
     left = np.cross(up, front)
     with np.errstate(all="ignore"):

@@ -342,6 +342,24 @@ def test_sofa_files_have_directions_as_seen_by_the_listener(tmp_path):
     assert angle_deg(_vector(received(left, FOA)), 90, 30) < 0.01
 
 
+def test_a_general_sofa_file_of_one_response_is_read(tmp_path):
+    given = {
+        "Data_IR": pulse_response([(300, 2.0, -45, 10)]).T[None],
+        "Data_SamplingRate": RATE_HZ,
+        "Data_Delay": np.zeros((1, 4)),
+        "ReceiverPosition": np.zeros((4, 3)),
+        "SourcePosition": np.array([[315.0, 10.0, 2.5]]),
+        "SourcePosition_Type": "spherical",
+        "SourcePosition_Units": "degree, degree, metre",
+    }
+    folder = write_responses(tmp_path / "rirs", {}, ["a.sofa,,,,hall,,"])
+    _write_sofa(folder / "a.sofa", "GeneralFIR", **given)
+    (response,) = _prepared(folder)
+    assert response.direction_deg == pytest.approx((-45, 10))
+    assert response.distance_m == pytest.approx(2.5)
+    assert angle_deg(_vector(received(response, FOA)), -45, 10) < 0.01
+
+
 def test_delays_of_sofa_receivers_are_kept(tmp_path):
     folder = write_responses(tmp_path / "rirs", {}, [])
     delays = np.array([[10.0, 10.0, 13.0, 10.0]])

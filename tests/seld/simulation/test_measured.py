@@ -10,8 +10,10 @@ import pytest
 import soundfile
 
 from common.audio.files import read_audio
+from common.cli.check_dataset import check_dataset
 from common.errors import ConfigError, DataError
 from common.settings.parallel import ParallelConfig
+from common.settings.tasks import load_task
 from seld.dataset import DatasetConfig, read_labels
 from seld.recordings.csv_formats import read_rows
 from seld.recordings.layouts import LAYOUTS
@@ -29,6 +31,7 @@ from tests.common.simulation.response_files import (
 )
 
 ONE = ParallelConfig(jobs=1)
+PARAMS = Path(__file__).parents[3] / "params.yaml"
 ON_GRID = [(30, 20), (-120, -40), (90, 0), (0, 40), (-60, 10), (170, -20)]
 STILL = MovementConfig(moving_share=0.0)
 
@@ -262,6 +265,7 @@ def test_stereo_is_made_of_measured_ambisonics(rirs, tmp_path):
         ("starss2023", {"distance_m": (1.0, 2.0)}, "Distances in measured rooms are those"),
         ("tau2019", {"annotations": Path("given")}, "rendered in computed rooms"),
         ("tau2019", {"recordings_per_split": {1: 1, 2: 1, 3: 1}}, "none for split"),
+        ("tau2019", {"rir_share": 0.1}, "No recording would be in a measured room"),
     ],
 )
 def test_what_measured_rooms_cannot_do_is_refused(tmp_path, layout, changes, message):
@@ -290,6 +294,16 @@ def test_another_folder_or_none_is_noticed(tmp_path):
         table.write("\n")
     with pytest.raises(DataError, match=r"room_responses: .* wanted"):
         simulator.check()
+
+
+def test_the_checker_counts_files_by_place(rirs, tmp_path):
+    given = [f"simulation.rir_dir={rirs}", f"dataset_dir={tmp_path}/none"]
+    report = check_dataset(load_task(PARAMS, "demo", given))
+    (table,) = [each for each in report.tables if "measured rooms" in each.title]
+    assert [list(row) for row in table.rows] == [[f"place{n}", "1"] for n in range(6)]
+    missing = [f"simulation.rir_dir={tmp_path}", f"dataset_dir={tmp_path}/none"]
+    findings = check_dataset(load_task(PARAMS, "demo", missing)).findings
+    assert any("`simulation.rir_dir`: There is no table" in each.text for each in findings)
 
 
 def test_a_share_of_none_equals_computed_rooms(rirs, tmp_path):
