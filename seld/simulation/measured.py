@@ -11,7 +11,7 @@ import numpy as np
 from common.errors import ConfigError, DataError
 from common.settings.parallel import ParallelConfig
 from common.simulation.measured.places import MeasuredPlace, deal_places, prepare_places
-from common.simulation.measured.responses import Kind, MeasuredResponse
+from common.simulation.measured.responses import UNKNOWN_DISTANCE_M, Kind, MeasuredResponse
 from common.simulation.random_streams import random_stream
 from common.simulation.receivers import unit_vectors
 from seld.dataset import DatasetConfig
@@ -113,6 +113,9 @@ class MeasuredRooms:
 
     def _check_distances(self, responses: Sequence[MeasuredResponse]) -> None:
         unknown = [response for response in responses if response.distance_m is None]
+        if unknown and not self.layout.is_framewise:
+            text = "%s: %d response(s) without distance are annotated with %g m."
+            logger.warning(text, self.folder, len(unknown), UNKNOWN_DISTANCE_M)
         if unknown and self.layout.is_framewise and self.layout.has_distance:
             raise DataError(
                 f"{unknown[0].where}: the distance is unknown, as of {len(unknown)} response(s),"

@@ -19,7 +19,7 @@ from scipy import fft
 from common.audio.files import FULL_SCALE, read_with_rate, resample
 from common.errors import DataError
 from common.simulation.measured.sofa import read_sofa
-from common.simulation.measured.table import ResponseRow
+from common.simulation.measured.table import MICROPHONES, ResponseRow
 from common.simulation.moving import MovingResponses, hop_s
 from common.simulation.receivers import Receiver, unit_vectors
 from common.simulation.rooms import MOVING_S
@@ -105,14 +105,15 @@ def prepare_responses(
 
     Raises:
         DataError: the file cannot be read, has not four channels, is silent or clipped, is of an
-            unsupported SOFA convention, or is ambisonic where microphones are needed.
+            unsupported SOFA convention, or of another convention than `kind` needs.
     """
     number, row = numbered
-    if kind == "mic" and (row.order or row.normalisation):
+    if (kind == "mic") is not (row.convention == MICROPHONES):
+        needed = "mic, the microphones themselves," if kind == "mic" else "acn or fuma"
         raise DataError(
-            f"{row.where}: {row.path.name} is ambisonic, by its column convention or normalisation."
-            " Expected: responses of the four microphones in the format mic. Leave the columns"
-            " empty, or set `simulation.formats: [foa]`."
+            f"{row.where}: {row.path.name} has the convention {row.convention}. Expected: {needed}"
+            f" for the format {kind}. Correct the column, or set `dataset.format` and"
+            " `simulation.formats` to that of the responses."
         )
     read = read_sofa(row.path, row.where) if row.is_sofa else [_read_sound(row)]
     responses, angles = [], []
@@ -172,7 +173,7 @@ def _convert(
 ) -> np.ndarray:
     """Converts (samples, 4) to the channels of `MeasuredResponse.path`, float64 (C, samples)."""
     if kind == "foa":
-        audio = to_acn_sn3d(audio, row.order or "acn", row.normalisation)
+        audio = to_acn_sn3d(audio, row.convention, row.normalisation)
     channels = resample(audio, from_hz, to_hz).T.astype(np.float64)
     if kind == "mic":
         channels = np.concatenate([channels.mean(axis=0, keepdims=True), channels])

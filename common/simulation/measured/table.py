@@ -18,7 +18,8 @@ logger = logging.getLogger(__name__)
 
 TABLE = "metadata.csv"
 SOFA_SUFFIX = ".sofa"
-ORDERS = ("acn", "fuma")
+MICROPHONES = "mic"
+CONVENTIONS = ("acn", "fuma", MICROPHONES)
 NORMALISATIONS = ("sn3d", "n3d", "fuma")
 AZIMUTHS_DEG, ELEVATIONS_DEG = (-180.0, 360.0), (-90.0, 90.0)
 _OPTIONAL = ("azimuth", "elevation", "distance", "place", "convention", "normalisation")
@@ -45,7 +46,7 @@ class ResponseRow:
         azimuth_deg: direction of the direct sound; None: in the file itself (SOFA).
         elevation_deg: see `azimuth_deg`.
         distance_m: from the source to the microphones; None: unknown.
-        order: of ambisonic channels, acn (W, Y, Z, X) or fuma (W, X, Y, Z); None: not given.
+        convention: of the channels: acn (W, Y, Z, X), fuma (W, X, Y, Z) or mic (microphones).
         normalisation: of ambisonic channels; None: not given.
     """
 
@@ -55,7 +56,7 @@ class ResponseRow:
     azimuth_deg: float | None
     elevation_deg: float | None
     distance_m: float | None
-    order: str | None
+    convention: str
     normalisation: str | None
 
     @property
@@ -159,6 +160,13 @@ def _row(table: Path, line: int, row: Mapping[str, str]) -> ResponseRow:
     is_sofa = path.suffix.lower() == SOFA_SUFFIX
     azimuth_deg = _angle(row, "azimuth", where, AZIMUTHS_DEG, is_sofa)
     elevation_deg = _angle(row, "elevation", where, ELEVATIONS_DEG, is_sofa)
+    convention = _word(row, "convention", where, CONVENTIONS) or CONVENTIONS[0]
+    normalisation = _word(row, "normalisation", where, NORMALISATIONS)
+    if normalisation and convention == MICROPHONES:
+        raise DataError(
+            f"{where}: {row['file']} has a normalisation, and its convention is {MICROPHONES}."
+            f" Expected: none, as it is of ambisonics. Received: {normalisation}. Correct the row."
+        )
     return ResponseRow(
         where,
         path,
@@ -166,8 +174,8 @@ def _row(table: Path, line: int, row: Mapping[str, str]) -> ResponseRow:
         azimuth_deg,
         elevation_deg,
         _distance(row, where),
-        _word(row, "convention", where, ORDERS),
-        _word(row, "normalisation", where, NORMALISATIONS),
+        convention,
+        normalisation,
     )
 
 

@@ -140,7 +140,8 @@ def test_a_resampled_response_keeps_direction_level_and_onset(tmp_path, caplog):
 def test_microphones_are_used_as_they_are(tmp_path):
     audio = np.zeros((2400, 4))
     audio[300] = [0.5, 0.4, 0.2, 0.3]
-    channels = received(_one(tmp_path, audio, kind="mic"), Receiver(("mic",), ARRAY))
+    response = _one(tmp_path, audio, "30,10,2,hall,mic,", kind="mic")
+    channels = received(response, Receiver(("mic",), ARRAY))
     assert channels.shape[0] == 5 and np.allclose(channels[0], channels[1:].mean(axis=0), atol=1e-6)
     ratios = channels[1:, LEAD] / channels[1, LEAD]
     assert ratios == pytest.approx(audio[300] / audio[300, 0], rel=1e-4)
@@ -185,7 +186,8 @@ GOOD = "a.wav,30,10,2,hall,,"
         (['a.wav,"30,5",10,2,hall,,'], "'30,5' has a decimal comma"),
         (["a.wav,30,10,0,hall,,"], "distance is not usable. Expected: metres above 0"),
         (["a.wav,30,10,2,,,"], "line 2: the column place is empty"),
-        (["a.wav,30,10,2,hall,ambix,"], "unknown convention. Expected: acn, fuma"),
+        (["a.wav,30,10,2,hall,ambix,"], "unknown convention. Expected: acn, fuma, mic"),
+        (["a.wav,30,10,2,hall,mic,sn3d"], "a.wav has a normalisation, and its convention is mic"),
         (["a.wav,30,10,2,hall,,maxn"], "unknown normalisation. Expected: sn3d, n3d, fuma"),
         ([GOOD, "gone.wav,0,0,2,hall,,"], "line 3: there is no file .*1 row.s. without a file"),
         ([GOOD, GOOD], "line 3: a.wav is listed before, in line 2"),
@@ -223,17 +225,20 @@ def _clipped() -> np.ndarray:
     ],
 )
 def test_an_unusable_response_is_refused_with_its_row(tmp_path, audio, kind, message):
+    row = f"30,10,2,hall,{'mic' if kind == 'mic' else ''},"
     with pytest.raises(DataError, match=f"metadata.csv, line 2: .*{message}"):
-        _one(tmp_path, audio, kind=kind)
+        _one(tmp_path, audio, row, kind=kind)
 
 
 def test_a_response_scaled_to_its_peak_is_not_clipped(tmp_path):
     assert _one(tmp_path, pulse_response([(300, 1.0, 30, 10)])).azimuth_deg == 30
 
 
-def test_ambisonics_are_refused_as_microphones(tmp_path):
-    with pytest.raises(DataError, match=r"a\.wav is ambisonic, by its column convention"):
-        _one(tmp_path, pulse_response([(300, 0.5, 30, 10)]), "30,10,2,hall,acn,", kind="mic")
+@pytest.mark.parametrize(("kind", "convention"), [("mic", ""), ("mic", "fuma"), ("foa", "mic")])
+def test_ambisonics_and_microphones_are_not_mistaken(tmp_path, kind, convention):
+    row = f"30,10,2,hall,{convention},"
+    with pytest.raises(DataError, match=rf"line 2: a\.wav has .*for the format {kind}"):
+        _one(tmp_path, pulse_response([(300, 0.5, 30, 10)]), row, kind=kind)
 
 
 def test_a_wrong_convention_is_warned_of(tmp_path, caplog):

@@ -237,7 +237,7 @@ def test_microphone_responses_are_used_as_they_are(tmp_path):
     gains = np.array([1.0, 0.5, -0.8, 0.3])
     pulse = np.zeros((2400, 4))
     pulse[300] = 0.5 * gains
-    rows = [f"{name}.wav,30,10,2,{name},," for name in "ab"]
+    rows = [f"{name}.wav,30,10,2,{name},mic," for name in "ab"]
     folder = write_responses(tmp_path / "rirs", {"a.wav": pulse, "b.wav": pulse}, rows)
     _simulate(tmp_path / "out", folder, formats=("mic",))
     for path in (tmp_path / "out" / "mic_dev").glob("*.wav"):
@@ -282,6 +282,16 @@ def test_a_layout_with_distances_needs_them(tmp_path):
     with pytest.raises(DataError, match=r"line 3: the distance is unknown, as of 1 response"):
         _simulate(tmp_path / "out", folder, "starss2023")
     _simulate(tmp_path / "without", folder, "starss2022", duration_s=1.6)
+
+
+def test_unknown_distances_of_2019_are_annotated_with_one_metre(tmp_path, caplog):
+    pulse = pulse_response([(300, 0.4, 30, 10)])
+    rows = ["a.wav,30,10,,a,,", "b.wav,30,10,,b,,"]
+    folder = write_responses(tmp_path / "rirs", {"a.wav": pulse, "b.wav": pulse}, rows)
+    simulator = _simulate(tmp_path / "out", folder, duration_s=1.6)
+    for _, events in _events(tmp_path / "out", simulator.dataset):
+        assert np.all(events.distance_m == 1)
+    assert "2 response(s) without distance are annotated with 1 m" in caplog.text
 
 
 def test_another_folder_or_none_is_noticed(tmp_path):
