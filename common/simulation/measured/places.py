@@ -24,6 +24,7 @@ from common.simulation.measured.table import TABLE, read_response_table, report_
 
 logger = logging.getLogger(__name__)
 SUSPECT_DEG = 30.0  # between intensity and given direction: another convention, or a wrong angle
+SUSPECT_DB = 2.5  # of dipoles, in the median; B-format microphones are within 2 dB
 
 
 @dataclass(frozen=True)
@@ -93,10 +94,16 @@ def _report(folder: Path, prepared: Sequence[Preparation], rate_hz: int, n_place
             " room may be in several splits: add the column."
         )
         logger.warning(text, folder, TABLE)
+    _report_directions(folder, prepared)
+    _report_normalisation(folder, prepared)
+
+
+def _report_directions(folder: Path, prepared: Sequence[Preparation]) -> None:
+    """Warns of direct sounds that come from elsewhere than the table says."""
     angles = {
-        each.row.path.name: max(each.off_deg)
+        each.row.path.name: max(direct.off_deg for direct in each.directs)
         for each in prepared
-        if np.nanmax([0.0, *each.off_deg]) > SUSPECT_DEG
+        if any(direct.off_deg > SUSPECT_DEG for direct in each.directs)
     }
     if angles:
         text = (
@@ -105,6 +112,24 @@ def _report(folder: Path, prepared: Sequence[Preparation], rate_hz: int, n_place
         )
         worst = max(angles.values())
         logger.warning(text, folder, len(angles), SUSPECT_DEG, worst, shown(sorted(angles)))
+
+
+def _report_normalisation(folder: Path, prepared: Sequence[Preparation]) -> None:
+    """Warns where the dipoles of most direct sounds are not those of plane waves."""
+    declared: dict[tuple[str, str], list[float]] = {}
+    for each in prepared:
+        key = each.row.convention, each.row.normalisation or "default"
+        declared.setdefault(key, []).extend(direct.dipoles_db for direct in each.directs)
+    for (convention, normalisation), levels_db in declared.items():
+        level_db = float(np.median(levels_db)) if levels_db else 0.0
+        if abs(level_db) > SUSPECT_DB:
+            text = (
+                "%s: X, Y and Z of %d response(s) of convention %s and normalisation %s are %+.1f"
+                " dB against those of plane waves. N3D read as SN3D is +4.8 dB, SN3D read as N3D"
+                " -4.8, FuMa read as SN3D +3.0: check the column normalisation."
+            )
+            received = len(levels_db), convention, normalisation, level_db
+            logger.warning(text, folder, *received)
 
 
 def deal_places(

@@ -75,6 +75,19 @@ class MeasuredResponse:
 
 
 @dataclass(frozen=True)
+class DirectSound:
+    """Direct sound of an ambisonic response from 150 to 3000 Hz.
+
+    Attributes:
+        off_deg: angle between its active intensity and the given direction.
+        dipoles_db: energy of Y, Z and X against that of W; 0 of a plane wave in SN3D.
+    """
+
+    off_deg: float
+    dipoles_db: float
+
+
+@dataclass(frozen=True)
 class Preparation:
     """The responses of one file, and remarks for the log.
 
@@ -82,14 +95,13 @@ class Preparation:
         row: of the table.
         responses: one, or all of a SOFA file.
         rate_hz: sample rate of the file.
-        off_deg: angle between the direct sound's intensity and the given direction, (n,); NaN where
-            the format has no intensity.
+        directs: analysis of each ambisonic response; none of microphones.
     """
 
     row: ResponseRow
     responses: tuple[MeasuredResponse, ...]
     rate_hz: int
-    off_deg: tuple[float, ...]
+    directs: tuple[DirectSound, ...]
 
 
 def prepare_responses(
@@ -116,7 +128,7 @@ def prepare_responses(
             " `simulation.formats` to that of the responses."
         )
     read = read_sofa(row.path, row.where) if row.is_sofa else [_read_sound(row)]
-    responses, angles = [], []
+    responses, directs = [], []
     for index, (audio, file_rate_hz, (azimuth_deg, elevation_deg), distance_m) in enumerate(read):
         _check(audio, row, kind)
         channels = _convert(audio, row, kind, file_rate_hz, rate_hz)
@@ -125,8 +137,9 @@ def prepare_responses(
         response = MeasuredResponse(path, row.where, azimuth_deg, elevation_deg, distance_m, lead)
         save_array(path, _levelled(channels, response, rate_hz))
         responses.append(response)
-        angles.append(off_direction_deg(response, rate_hz) if kind == "foa" else np.nan)
-    return Preparation(row, tuple(responses), file_rate_hz, tuple(angles))
+        if kind == "foa":
+            directs.append(direct_sound(response, rate_hz))
+    return Preparation(row, tuple(responses), file_rate_hz, tuple(directs))
 
 
 def _read_sound(row: ResponseRow) -> tuple[np.ndarray, int, Direction, float | None]:
@@ -239,21 +252,19 @@ def _levelled(channels: np.ndarray, response: MeasuredResponse, rate_hz: int) ->
     return (aligned / (amplitude * response.level_distance_m)).astype(np.float32)
 
 
-def off_direction_deg(response: MeasuredResponse, rate_hz: int) -> float:
-    """Angle between the active intensity of the direct sound and the given direction, degrees."""
-    intensity = direct_intensity(mapped_array(response.path), response.lead_samples, rate_hz)
-    length = np.linalg.norm(intensity)
-    cosine = intensity @ unit_vectors(*response.direction_deg) / max(length, 1e-30)
-    return float(np.rad2deg(np.arccos(np.clip(cosine, -1, 1))))
-
-
-def direct_intensity(channels: np.ndarray, lead: int, rate_hz: int) -> np.ndarray:
-    """Active intensity of the direct sound of W, Y, Z, X from 150 to 3000 Hz, (3,), no unit."""
-    spectra = fft.rfft(channels[:, : lead + round(DIRECT_S * rate_hz)], rate_hz // 10)
+def direct_sound(response: MeasuredResponse, rate_hz: int) -> DirectSound:
+    """Analyses the direct sound of a prepared response."""
+    channels = mapped_array(response.path)
+    direct = channels[:, : response.lead_samples + round(DIRECT_S * rate_hz)]
     frequencies_hz = fft.rfftfreq(rate_hz // 10, 1 / rate_hz)
     inside = (frequencies_hz >= _BAND_HZ[0]) & (frequencies_hz <= _BAND_HZ[1])
-    products = np.real(np.conj(spectra[0]) * spectra[[3, 1, 2]])  # (3, F)
-    return products[:, inside].sum(axis=1)
+    w, y, z, x = fft.rfft(direct, rate_hz // 10)[:, inside].astype(np.complex128)
+    intensity = np.real(np.conj(w) * np.stack([x, y, z])).sum(axis=1)
+    cosine = intensity @ unit_vectors(*response.direction_deg)
+    cosine /= max(float(np.linalg.norm(intensity)), 1e-30)
+    energies = [np.sum(np.abs(each) ** 2) + 1e-30 for each in (np.stack([x, y, z]), w)]
+    off_deg = np.rad2deg(np.arccos(np.clip(cosine, -1, 1)))
+    return DirectSound(float(off_deg), float(10 * np.log10(energies[0] / energies[1])))
 
 
 def rotation_matrix(of: Direction, to: Direction) -> np.ndarray:

@@ -246,6 +246,20 @@ def test_a_wrong_convention_is_warned_of(tmp_path, caplog):
     assert "direct sound of 1 file(s) comes from more than 30 degrees away" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("convert", "words", "level"),
+    [
+        (as_n3d, ",sn3d", "+4.8 dB against"),
+        (lambda x: x, ",n3d", "-4.8 dB against"),
+        (as_fuma, "fuma,sn3d", "+3.0 dB against"),
+    ],
+)
+def test_a_wrong_normalisation_is_warned_of(tmp_path, caplog, convert, words, level):
+    audio = pulse_response([(300, 0.5, 30, 10)])
+    _one(tmp_path, convert(audio), f"30,10,2,hall,{words}")
+    assert level in caplog.text
+
+
 def test_columns_of_other_names_are_read(tmp_path, caplog):
     folder = write_responses(tmp_path / "rirs", {"a.wav": pulse_response([(9, 0.5, -8, 2)])}, [])
     header = "split,file,rate,direct_azimuth_deg,direct_elevation_deg,distance_m"
