@@ -1,7 +1,9 @@
 """Checks of the dataset of a SELD task, for `python -m common.cli.check_dataset`."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from common.datasets.checks import (
 from common.datasets.groups import count_groups, fold_problems
 from common.errors import ConfigError, DataError
 from common.simulation.dataset_folder import SETTINGS_FILE
+from common.simulation.measured.table import read_response_table
 from seld.config import TaskConfig
 from seld.dataset import DatasetConfig, Events, find_recordings, read_labels
 from seld.metrics.dcase2019 import needs_grid
@@ -88,9 +91,22 @@ def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
     _check_conditions(task, report, sets)
     _check_groups(task, report, splits)
     _check_array(task, report)
+    is_simulated = (task.dataset_dir / SETTINGS_FILE).is_file()
     if task.simulation.source_dir is not None:
-        is_simulated = (task.dataset_dir / SETTINGS_FILE).is_file()
         report_sources(report, lambda: own_sources(task), is_simulated)
+    if task.simulation.rir_dir is not None:
+        _check_responses(report, task.simulation.rir_dir, is_simulated)
+
+
+def _check_responses(report: DatasetReport, folder: Path, is_simulated: bool) -> None:
+    """Tables the files of each measured room, or reports why their table is refused."""
+    try:
+        rows = read_response_table(folder)
+    except DataError as error:
+        (report.warn if is_simulated else report.error)(f"`simulation.rir_dir`: {error}")
+        return
+    places = Counter(row.place or row.path.relative_to(folder).as_posix() for row in rows)
+    report.table("measured rooms of the simulation", ("place", "files"), sorted(places.items()))
 
 
 def _count_files(

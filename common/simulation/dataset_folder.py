@@ -91,15 +91,12 @@ def check_root(
             f"{root} holds recordings that were not simulated, such as {files[0]}; nothing is"
             " written among them. Give another folder with --set dataset_dir=..."
         )
-    different = [key for key in settings if stored is not None and stored.get(key) != settings[key]]
+    different = _differences(stored, settings) if stored is not None else {}
     if different and not overwrite:
-        listed = "; ".join(
-            f"{key}: {(stored or {}).get(key)} there, {settings[key]} wanted" for key in different
-        )
         raise DataError(
-            f"{root} was simulated with other settings ({listed}). Give another folder with --set"
-            " dataset_dir=..., use the same settings, or replace the recordings there with"
-            " --overwrite."
+            f"{root} was simulated with other settings ({'; '.join(different.values())}). Give"
+            " another folder with --set dataset_dir=..., use the same settings, or replace the"
+            " recordings there with --overwrite."
         )
     return files if different else []
 
@@ -121,17 +118,26 @@ def check_same_simulation(root: Path, wanted: Callable[[], dict[str, Any]]) -> N
         return
     settings = wanted()
     free = _DECIDED_BY_ANNOTATIONS if is_annotated(root) else ()
-    different = [key for key in settings if key not in free and stored.get(key) != settings[key]]
-    if different:
-        listed = "; ".join(
-            f"{key}: {stored.get(key)} there, {settings[key]} wanted" for key in different
-        )
+    different = _differences(stored, settings)
+    if listed := "; ".join(text for key, text in different.items() if key not in free):
         raise DataError(
             f"{root} was simulated with other settings than this task's ({listed}). Repeat those of"
             " then with --set, as in simulation.preset=..., or give folders of their own to the"
             " recordings of these with --set dataset_dir=... and --set feature_dir=..., or --set"
             " simulate_missing_dataset=false to use the recordings that are there."
         )
+
+
+def _differences(stored: dict[str, Any], settings: dict[str, Any]) -> dict[str, str]:
+    """Describes each setting that differs; one that is absent on one side is None there.
+
+    Settings that are None are left out of files, so that files of earlier versions stay valid.
+    """
+    return {
+        key: f"{key}: {stored.get(key)} there, {settings.get(key)} wanted"
+        for key in {**settings, **stored}
+        if stored.get(key) != settings.get(key)
+    }
 
 
 def is_annotated(root: Path) -> bool:

@@ -11,9 +11,12 @@ from dataclasses import replace
 import numpy as np
 
 from common.errors import ConfigError
+from common.simulation.measured.places import MeasuredPlace
+from common.simulation.measured.responses import MeasuredResponse
+from common.simulation.receivers import unit_vectors
 from common.simulation.rooms import Room
 from common.simulation.scenes import MIN_AUDIBLE_S, draw_layer
-from common.simulation.trajectories import SourceSpace, to_angles
+from common.simulation.trajectories import SourceSpace, Trajectory, to_angles
 from seld.recordings.csv_formats import format_rows
 from seld.recordings.layouts import EVALUATION_SPLIT, Layout
 from seld.recordings.rows import FRAME, make_rows, no_rows
@@ -22,36 +25,44 @@ from seld.simulation.plans import (
     RecordingPlan,
     Slot,
     choose_sound,
-    deal_recordings,
+    deal_rooms,
+    draw_response,
     recording_stream,
 )
-from seld.simulation.settings import MotionSettings, SceneSettings
+from seld.simulation.settings import N_ROOMS, MotionSettings, SceneSettings
 
 ELEVATION_DEG = (-45.0, 45.0)
 ROOMS_OF_A_SITE = 20  # rooms of the second place of recording are counted from 21
 VIEW_DEG = 100.0  # horizontal field of view of the pictures of 2025, which are 16:9
 VIEW_HEIGHT = 9 / 16
+# Sources in measured rooms are on a sphere around the microphones: no wall is known.
+WITHOUT_WALLS = Room("measured", (1e6, 1e6, 1e6), (5e5, 5e5, 5e5), (1.0, 1.0))
 Durations = Mapping[str, Sequence[float]]
 
 
-def name_recordings(split: int, settings: SceneSettings, layout: Layout) -> list[Slot]:
+def name_recordings(
+    split: int, settings: SceneSettings, layout: Layout, places: Sequence[MeasuredPlace] = ()
+) -> list[Slot]:
     """Names the recordings of a split, such as fold1_room1_mix001; mix001 in the evaluation set.
 
     Mixtures are counted for each room. Rooms alternate between the places of recording of the real
-    data, whose names are in the folders.
+    data, whose names are in the folders. Measured rooms are counted from 21, or from 41 in layouts
+    of two places.
     """
-    n = settings.recordings_per_split.get(split, 0)
     counts: Counter[int] = Counter()
     slots = []
-    dealt = deal_recordings(n, settings.rooms, settings.overlaps)
+    dealt, measured = deal_rooms(split, settings, places)
+    n_sites = max(len(layout.sites), 1)
     for index, (room, overlap, _) in enumerate(dealt, start=1):
-        site = room % max(len(layout.sites), 1)
+        site = room % n_sites
         counts[room] += 1
         number = room + 1 + ROOMS_OF_A_SITE * site
+        if room in measured:
+            number = room - N_ROOMS + 1 + ROOMS_OF_A_SITE * n_sites
         name = layout.recording_name(split, number, counts[room], overlap)
         if split == EVALUATION_SPLIT:
             name = layout.evaluation_name(index)
-        slots.append(Slot(name, split, room, overlap, site))
+        slots.append(Slot(name, split, room, overlap, site, measured.get(room)))
     return slots
 
 
@@ -69,7 +80,7 @@ def plan_scene(
         slot: its name, room and number of layers.
         settings: sizes and ranges.
         layout: format of the metadata.
-        space: where sources may be.
+        space: where sources may be; of a measured room only the elevations count.
         rate_hz: sample rate.
         sounds: classes in the order of their numbers; duration of each example in the set of the
             split by class; the same of interferers.
@@ -80,11 +91,12 @@ def plan_scene(
     recording_s = float(stream.uniform(*motion.duration_range_s))
     n_samples = round(recording_s * rate_hz)
     events: list[PlannedEvent] = []
+    position = _positions(settings, slot.place, space)
     for layer in range(slot.overlap):
-        place = _placer(stream, settings, space, layer)
+        place = _placer(stream, settings, position, layer)
         choose = _event_drawer(stream, settings, durations_s, tuple(events), place)
         events += draw_layer(stream, recording_s, choose)
-    events += _interferers(settings, slot, space, recording_s, interferers_s)
+    events += _interferers(settings, slot, position, recording_s, interferers_s)
     rows = rows_of(events, classes, layout, n_samples / rate_hz)
     metadata = format_rows(rows, str(layout.metadata_format)).encode("ascii")
     return RecordingPlan(
@@ -109,19 +121,45 @@ def source_space(settings: SceneSettings, room: Room) -> SourceSpace:
 
 
 Placer = Callable[[str, int, float, float], PlannedEvent]
+Position = tuple[np.ndarray, Trajectory | None, MeasuredResponse | None]
+Positions = Callable[[np.random.Generator], Position]
 
 
-def _placer(
-    stream: np.random.Generator, settings: SceneSettings, space: SourceSpace, source: int
-) -> Placer:
-    """Returns a function that draws position, path and level of a sound."""
+def _positions(
+    settings: SceneSettings, place: MeasuredPlace | None, space: SourceSpace
+) -> Positions:
+    """Returns a function that draws a position, a path and the response of a measured room."""
     motion = motion_of(settings)
 
-    def place(class_name: str, example: int, onset_s: float, event_s: float) -> PlannedEvent:
+    def in_space(
+        stream: np.random.Generator, space: SourceSpace
+    ) -> tuple[np.ndarray, Trajectory | None]:
         start_m = space.draw_position(stream)
         trajectory = None
         if stream.random() < motion.moving_share:
             trajectory = space.draw_trajectory(stream, start_m, motion.path, motion.speed_deg_per_s)
+        return start_m, trajectory
+
+    def draw(stream: np.random.Generator) -> Position:
+        if place is None:
+            return *in_space(stream, space), None
+        response = draw_response(stream, place)
+        distance_m = response.level_distance_m
+        if settings.measured and settings.measured.rotate:
+            sphere = replace(space, distance_m=(distance_m, distance_m))
+            return *in_space(stream, sphere), response
+        return distance_m * unit_vectors(*response.direction_deg), None, response
+
+    return draw
+
+
+def _placer(
+    stream: np.random.Generator, settings: SceneSettings, position: Positions, source: int
+) -> Placer:
+    """Returns a function that draws position, path and level of a sound."""
+
+    def place(class_name: str, example: int, onset_s: float, event_s: float) -> PlannedEvent:
+        start_m, trajectory, response = position(stream)
         gain_db = float(stream.uniform(-settings.gain_range_db, settings.gain_range_db))
         azimuth_deg, elevation_deg, distance_m = (float(x[0]) for x in to_angles(start_m[None]))
         return PlannedEvent(
@@ -135,6 +173,7 @@ def _placer(
             gain_db,
             trajectory,
             source,
+            response=response,
         )
 
     return place
@@ -158,13 +197,13 @@ def _event_drawer(
 def _interferers(
     settings: SceneSettings,
     slot: Slot,
-    space: SourceSpace,
+    position: Positions,
     recording_s: float,
     durations_s: Durations,
 ) -> list[PlannedEvent]:
     """Draws sounds without a label, anywhere in the recording."""
     stream = recording_stream(settings, slot.split, slot.name, "interferers")
-    place = _placer(stream, settings, space, 0)
+    place = _placer(stream, settings, position, 0)
     drawn = []
     for _ in range(motion_of(settings).interferers if durations_s else 0):
         class_name, example = choose_sound(stream, settings, durations_s, 0.0, ())

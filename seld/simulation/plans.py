@@ -1,18 +1,20 @@
 """Plans of simulated recordings: their events, drawn or given, names and metadata files."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from common.errors import DataError
+from common.simulation.measured.places import MeasuredPlace
+from common.simulation.measured.responses import Direction, MeasuredResponse
 from common.simulation.random_streams import random_stream
 from common.simulation.scenes import draw_layer
 from common.simulation.trajectories import Trajectory
 from seld.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_labels
 from seld.recordings.layouts import EVALUATION_SPLIT, Layout
-from seld.simulation.settings import SceneSettings
+from seld.simulation.settings import N_ROOMS, SceneSettings
 
 DATASET_NAME = "tau2019"
 RECORDINGS_PER_CELL = 10  # numbers for each room and overlap, as in the real dataset
@@ -44,6 +46,7 @@ class PlannedEvent:
         trajectory: path of a moving source; None: it stands still.
         source: number that tells apart sources of one class at a time: that of the layer.
         is_labelled: false for an interferer, which is heard but not in the metadata.
+        response: of a measured room; None: the room is computed.
     """
 
     class_name: str
@@ -57,6 +60,7 @@ class PlannedEvent:
     trajectory: Trajectory | None = None
     source: int = 0
     is_labelled: bool = True
+    response: MeasuredResponse | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class RecordingPlan:
     Attributes:
         name: of its files, without suffix.
         split: 0 is the evaluation set.
-        room: number of the room.
+        room: number of the room; measured ones come after the computed ones.
         n_samples: length.
         events: events, layer by layer.
         metadata: content of the metadata file.
@@ -89,9 +93,10 @@ class Slot:
     Attributes:
         name: of its files, without suffix.
         split: 0 is the evaluation set.
-        room: number of the room.
+        room: number of the room; measured ones come after the computed ones.
         overlap: number of layers.
         site: number of the place of recording, for the folder.
+        place: measured room; None: a computed one.
     """
 
     name: str
@@ -99,6 +104,7 @@ class Slot:
     room: int
     overlap: int
     site: int = 0
+    place: MeasuredPlace | None = None
 
 
 def set_of_split(split: int) -> str:
@@ -135,14 +141,40 @@ def deal_recordings(
     return dealt
 
 
-def name_recordings(split: int, settings: SceneSettings) -> list[Slot]:
+def n_measured(split: int, settings: SceneSettings) -> int:
+    """Number of recordings of a split in measured rooms."""
+    n = settings.recordings_per_split.get(split, 0)
+    return round(settings.measured.share * n) if settings.measured else 0
+
+
+def deal_rooms(
+    split: int, settings: SceneSettings, places: Sequence[MeasuredPlace]
+) -> tuple[list[tuple[int, int, int]], dict[int, MeasuredPlace]]:
+    """Distributes the recordings of a split over computed rooms, then over measured ones.
+
+    Args:
+        split: number of the split.
+        settings: rooms, overlaps and share of measured rooms.
+        places: those of the split; as many as it needs, see `n_measured`.
+
+    Returns:
+        As from `deal_recordings`; the measured room of each number that is one.
+    """
+    measured = {N_ROOMS + place.number: place for place in places}
+    n, n_there = settings.recordings_per_split.get(split, 0), n_measured(split, settings)
+    dealt = deal_recordings(n - n_there, settings.rooms, settings.overlaps)
+    return dealt + deal_recordings(n_there, list(measured), settings.overlaps), measured
+
+
+def name_recordings(
+    split: int, settings: SceneSettings, places: Sequence[MeasuredPlace] = ()
+) -> list[Slot]:
     """Names the recordings of a split as in the real dataset, such as split1_ir0_ov1_1.
 
     Numbers are 20 ir + 10 (ov - 1) + k; more than 10 recordings of one room and overlap, or more
     than two layers, spread them. The evaluation set is counted: split0_1, split0_2 ...
     """
-    n = settings.recordings_per_split.get(split, 0)
-    dealt = deal_recordings(n, settings.rooms, settings.overlaps)
+    dealt, measured = deal_rooms(split, settings, places)
     step = max([RECORDINGS_PER_CELL, *(number for _, _, number in dealt)])
     layers = max(2, *settings.overlaps)
     slots = []
@@ -151,7 +183,7 @@ def name_recordings(split: int, settings: SceneSettings) -> list[Slot]:
         name = f"split{split}_ir{room}_ov{overlap}_{count}"
         if split == EVALUATION_SPLIT:
             name = f"split{split}_{index}"
-        slots.append(Slot(name, split, room, overlap))
+        slots.append(Slot(name, split, room, overlap, place=measured.get(room)))
     return slots
 
 
@@ -177,7 +209,7 @@ def plan_recording(
     stream = recording_stream(settings, slot.split, slot.name, "timeline")
     events: list[PlannedEvent] = []
     for _ in range(slot.overlap):
-        choose = _event_drawer(stream, settings, durations_s, tuple(events))
+        choose = _event_drawer(stream, settings, durations_s, tuple(events), slot.place)
         events += draw_layer(stream, settings.duration_s, choose)
     recording_s = settings.duration_s
     if settings.ragged:
@@ -194,18 +226,38 @@ def _event_drawer(
     settings: SceneSettings,
     durations_s: Mapping[str, Sequence[float]],
     others: tuple[PlannedEvent, ...],
+    measured: MeasuredPlace | None,
 ) -> Callable[[float], tuple[PlannedEvent, float]]:
     """Returns a function from an onset to an event of uniform class, example and position."""
 
     def choose(onset_s: float) -> tuple[PlannedEvent, float]:
         class_name, example = choose_sound(stream, settings, durations_s, onset_s, others)
         event_s = durations_s[class_name][example]
-        azimuth, elevation, distance = POSITIONS[int(stream.integers(len(POSITIONS)))]
+        (azimuth, elevation, distance), response = _draw_position(stream, settings, measured)
         gain_db = float(stream.uniform(-settings.gain_range_db, settings.gain_range_db))
         place = azimuth, elevation, distance, gain_db
-        return PlannedEvent(class_name, example, onset_s, event_s, *place), event_s
+        event = PlannedEvent(class_name, example, onset_s, event_s, *place)
+        return replace(event, response=response), event_s
 
     return choose
+
+
+def _draw_position(
+    stream: np.random.Generator, settings: SceneSettings, place: MeasuredPlace | None
+) -> tuple[tuple[float, float, float], MeasuredResponse | None]:
+    """Draws azimuth, elevation and distance, and the response of a measured room."""
+    if place is None:
+        return POSITIONS[int(stream.integers(len(POSITIONS)))], None
+    response = draw_response(stream, place)
+    direction: Direction = response.label_deg or response.direction_deg
+    if settings.measured and settings.measured.rotate:
+        direction = POSITIONS[int(stream.integers(len(POSITIONS)))][:2]
+    return (*direction, response.level_distance_m), response
+
+
+def draw_response(stream: np.random.Generator, place: MeasuredPlace) -> MeasuredResponse:
+    """Draws one of the responses of a place, all equally likely."""
+    return place.responses[int(stream.integers(len(place.responses)))]
 
 
 def choose_sound(

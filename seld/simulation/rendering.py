@@ -15,6 +15,7 @@ from common.runtime.parallel import parallel_map
 from common.settings.parallel import ParallelConfig
 from common.simulation import source_selection
 from common.simulation.ambience import Ambience, loop_length, render_loop
+from common.simulation.measured.responses import received, received_along
 from common.simulation.moving import MovingResponses, moving_responses
 from common.simulation.random_streams import Draw, random_stream
 from common.simulation.receivers import (
@@ -45,7 +46,7 @@ from common.simulation.source_selection import SoundSelection
 from common.simulation.trajectories import Trajectory
 from seld.recordings.layouts import LAYOUTS, Layout
 from seld.simulation.class_sounds import class_sounds, interferers
-from seld.simulation.framewise import plan_scene, source_space
+from seld.simulation.framewise import WITHOUT_WALLS, plan_scene, source_space
 from seld.simulation.plans import (
     PlannedEvent,
     RecordingPlan,
@@ -55,7 +56,7 @@ from seld.simulation.plans import (
     set_of_split,
     sets_of,
 )
-from seld.simulation.settings import SceneSettings
+from seld.simulation.settings import N_ROOMS, SceneSettings
 
 logger = logging.getLogger(__name__)
 
@@ -270,6 +271,11 @@ def _build_loop(number: int, context: RenderContext) -> None:
     save_array(_loop_path(context.loops, number), loop)
 
 
+def ambience_room(room: int, settings: SceneSettings) -> int:
+    """Number of the computed room whose ambience a room has; measured ones take turns."""
+    return room if room < N_ROOMS else settings.rooms[(room - N_ROOMS) % len(settings.rooms)]
+
+
 def _loop_path(scratch: Path, number: int) -> Path:
     return scratch / f"ambience{number}.npy"
 
@@ -321,16 +327,14 @@ def render_recording(plan: RecordingPlan, context: RenderContext) -> np.ndarray:
     sounds = [
         SceneSound(
             dry=_dry_sound(event, plan, context, examples),
-            responses=_moving(event.trajectory, event, plan.room, context)
-            if event.trajectory
-            else _responses(event, plan.room, context),
-            onset_sample=round(event.onset_s * context.rate_hz) - FILTER_DELAY,
+            responses=_responses(event, plan.room, context),
+            onset_sample=round(event.onset_s * context.rate_hz) - _lead_samples(event),
             gain_db=event.gain_db,
         )
         for event in plan.events
     ]
     background = recording_stream(settings, plan.split, plan.name, "background")
-    loop = mapped_array(_loop_path(context.loops, plan.room))
+    loop = mapped_array(_loop_path(context.loops, ambience_room(plan.room, settings)))
     start = int(background.integers(loop.shape[1]))
     return mix_scene(sounds, loop, start, plan.n_samples, settings.snr_db)
 
@@ -344,7 +348,34 @@ def _dry_sound(
     return fit_duration(examples, max(round(event.duration_s * context.rate_hz), 1), rng)
 
 
-def _responses(event: PlannedEvent, room_number: int, context: RenderContext) -> np.ndarray:
+def _lead_samples(event: PlannedEvent) -> int:
+    """Samples of the responses before their time 0."""
+    return event.response.lead_samples if event.response else FILTER_DELAY
+
+
+def _responses(
+    event: PlannedEvent, room_number: int, context: RenderContext
+) -> np.ndarray | MovingResponses:
+    if event.response:
+        return _measured(event, context)
+    if event.trajectory:
+        return _moving(event.trajectory, event, room_number, context)
+    return _still(event, room_number, context)
+
+
+def _measured(event: PlannedEvent, context: RenderContext) -> np.ndarray | MovingResponses:
+    """Returns the response of a measured room, turned to the event or along its path."""
+    response, receiver, measured = event.response, context.receiver, context.settings.measured
+    if response is None or measured is None:
+        raise ValueError("Expected: an event in a measured room. Received: another.")
+    if event.trajectory:
+        path = event.trajectory, event.duration_s
+        return received_along(response, *path, receiver, context.rate_hz)
+    to = (event.azimuth_deg, event.elevation_deg) if measured.rotate else None
+    return received(response, receiver, to)
+
+
+def _still(event: PlannedEvent, room_number: int, context: RenderContext) -> np.ndarray:
     """Computes the deterministic impulse responses of a position, (channels, samples)."""
     (room, _), settings = ROOMS[room_number], context.settings
     position = (event.azimuth_deg, event.elevation_deg, event.distance_m)
@@ -404,7 +435,7 @@ def plan_of(entry: Slot | RecordingPlan, context: RenderContext) -> RecordingPla
         return plan_recording(entry, settings, rate_hz, durations_s)
     others = [name for name in interferers(settings) if name not in context.classes]
     sounds = context.classes, durations_s, _durations_s(others, entry.split, context)
-    space = source_space(settings, ROOMS[entry.room][0])
+    space = source_space(settings, WITHOUT_WALLS if entry.place else ROOMS[entry.room][0])
     return plan_scene(entry, settings, context.layout, space, rate_hz, sounds)
 
 

@@ -135,6 +135,25 @@ class SimulationConfig(Section):
     longest_source_s: float = Field(
         5.0, gt=0, description="Maximum length of own recordings, which are cut."
     )
+    rir_dir: Path | None = Field(
+        None,
+        description="Measured room responses of four channels, sound or SOFA files, listed in"
+        " metadata.csv (file, azimuth, elevation, distance, place, convention, normalisation);"
+        " null: computed rooms only. All responses of a place are in one split.",
+    )
+    rir_share: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Share of the recordings of each split in measured rooms, with `rir_dir`; the"
+        " others are in computed ones.",
+    )
+    rir_rotate: bool = Field(
+        False,
+        description="Turn measured ambisonic responses to any direction, and along the paths of"
+        " moving sources. The room turns with the source, so that reflections come from elsewhere"
+        " than measured. false: sources stand still where responses were measured.",
+    )
 
     @model_validator(mode="after")
     def _same_class_is_allowed(self) -> Self:
@@ -210,6 +229,19 @@ class MotionSettings:
 
 
 @dataclass(frozen=True)
+class MeasuredSettings:
+    """Settings of measured rooms; see the fields of `SimulationConfig`.
+
+    Attributes:
+        share: share of the recordings in measured rooms, above 0.
+        rotate: turn responses to any direction.
+    """
+
+    share: float
+    rotate: bool
+
+
+@dataclass(frozen=True)
 class SceneSettings:
     """Settings on which the recordings depend; stored in the dataset folder."""
 
@@ -230,6 +262,7 @@ class SceneSettings:
     on_missing: Literal["synth", "error"]
     longest_source_s: float
     motion: MotionSettings | None = None  # None: the layout of 2019, whose sources stand still
+    measured: MeasuredSettings | None = None  # None: computed rooms only
 
 
 @dataclass(frozen=True)
@@ -278,6 +311,7 @@ def scene_settings(
     if motion is None:
         _check_still(simulation, layout)
     given = {
+        "measured": _measured(simulation, motion),
         "version": GENERATOR_VERSION,
         "seed": seed,
         "motion": motion,
@@ -323,6 +357,35 @@ def _motion(simulation: SimulationConfig, layout: Layout, preset: Preset) -> Mot
         simulation.distance_m or (MIN_DISTANCE_M, FARTHEST_M),
         lengths_s,
     )
+
+
+def _measured(
+    simulation: SimulationConfig, motion: MotionSettings | None
+) -> MeasuredSettings | None:
+    share, rotate = simulation.rir_share, simulation.rir_rotate
+    if simulation.rir_dir is None or share == 0:
+        return None
+    moving_share = simulation.movement.moving_share
+    if moving_share and not rotate and share == 1:
+        raise ConfigError(
+            "Sources in measured rooms stand still where their responses were measured. Expected:"
+            " `simulation.movement.moving_share` 0 or null, `simulation.rir_rotate: true`, which"
+            " turns responses along a path, or `simulation.rir_share` below 1, for sources that"
+            f" move in computed rooms. Received: moving_share {moving_share:g}."
+        )
+    if motion and motion.moving_share and rotate and motion.path == "straight":
+        raise ConfigError(
+            "A measured response has one distance, and paths in measured rooms are arcs. Expected:"
+            " `simulation.movement.path: sphere`, or `simulation.movement.moving_share: 0`."
+            " Received: straight."
+        )
+    if simulation.distance_m and share == 1:
+        raise ConfigError(
+            "Distances in measured rooms are those of the responses. Expected:"
+            " `simulation.distance_m: null`, or `simulation.rir_share` below 1. Received:"
+            f" {list(simulation.distance_m)}."
+        )
+    return MeasuredSettings(share, rotate)
 
 
 def _check_still(simulation: SimulationConfig, layout: Layout) -> None:

@@ -6,7 +6,7 @@ the order of work.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,6 +14,8 @@ from typing import Any
 
 from common.errors import ConfigError
 from common.simulation.dataset_folder import text_digest
+from common.simulation.measured.places import MeasuredPlace
+from common.simulation.measured.table import response_digest
 from common.simulation.own_recordings import source_digest
 from common.simulation.simulator import SimulationReport, Simulator
 from common.simulation.sound_bank import check_rate
@@ -21,7 +23,7 @@ from common.simulation.source_selection import SoundSelection, count_sources
 from seld.dataset import DatasetConfig
 from seld.recordings.layouts import EVALUATION_SPLIT, LAYOUTS, LISTED, Layout
 from seld.recordings.layouts import SETS as SET_NAMES
-from seld.simulation import framewise, rendering
+from seld.simulation import framewise, measured, rendering
 from seld.simulation.plans import RecordingPlan, Slot, name_recordings, plan_annotations, sets_of
 from seld.simulation.settings import N_ROOMS, SceneSettings, SimulationConfig, scene_settings
 
@@ -88,9 +90,12 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
         """Lists all settings on which the recordings depend."""
         given = sorted(self.annotations.glob("*.csv")) if self.annotations else []
         settings = asdict(self.settings)
-        for name in ("motion", "same_class_share"):
+        for name in ("motion", "same_class_share", "measured"):
             if settings[name] is None:  # datasets written before these settings stay valid
                 del settings[name]
+        if self.settings.measured:
+            settings["room_responses"] = response_digest(self.simulation.rir_dir)
+            settings["annotation_grid"] = measured.grid_of(self.settings, self.dataset)
         return {
             **settings,
             "classes": self.dataset.classes,
@@ -118,11 +123,16 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
                 f"Simulated recordings of format {self.dataset.format} have {channels} channels."
                 f" Received: {received}."
             )
-        entries = self._given(self.annotations) if self.annotations else self._named()
+        entries = self._given(self.annotations) if self.annotations else self._named(scratch)
         return entries, self.select_sounds(sorted({entry.split for entry in entries}))
 
-    def _named(self) -> list[Slot | RecordingPlan]:
-        slots = [slot for split in self.written_splits for slot in self._slots(split)]
+    def _named(self, scratch: Path) -> list[Slot | RecordingPlan]:
+        places = self._places(scratch)
+        slots = [
+            slot
+            for split in self.written_splits
+            for slot in self._slots(split, places.get(split, ()))
+        ]
         if not slots:
             raise ConfigError(
                 "No recording is to be simulated. Expected: recordings in one of the splits"
@@ -131,12 +141,26 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
             )
         return sorted(slots, key=lambda slot: slot.name)
 
-    def _slots(self, split: int) -> list[Slot]:
+    def _slots(self, split: int, places: Sequence[MeasuredPlace]) -> list[Slot]:
         if self.layout.is_framewise:
-            return framewise.name_recordings(split, self.settings, self.layout)
-        return name_recordings(split, self.settings)
+            return framewise.name_recordings(split, self.settings, self.layout, places)
+        return name_recordings(split, self.settings, places)
+
+    def _places(self, scratch: Path) -> Mapping[int, Sequence[MeasuredPlace]]:
+        """Prepares the measured rooms of each split; none without them."""
+        if self.simulation.rir_dir is None or self.settings.measured is None:
+            return {}
+        wish = measured.MeasuredRooms(
+            self.simulation.rir_dir, self.settings, self.dataset, tuple(self.formats), self.layout
+        )
+        return wish.places(self.written_splits, scratch, self.parallel)
 
     def _given(self, annotations: Path) -> list[Slot | RecordingPlan]:
+        if self.settings.measured:
+            raise ConfigError(
+                "Given annotations are rendered in computed rooms. Expected: `simulation.rir_dir:"
+                f" null`. Received: {self.simulation.rir_dir}. Set it, or leave --annotations out."
+            )
         if self.layout.is_framewise:
             raise ConfigError(
                 "Given annotations are rendered in the layout tau2019 only. Received:"
@@ -164,7 +188,8 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
         """Makes the dry sounds of the splits and the ambience of the rooms."""
         rate_hz, settings = self.dataset.sample_rate_hz, self.settings
         receiver = rendering.receiver_for(self.formats, settings.foa_norm)
-        rooms, splits = sorted({entry.room for entry in pending}), {e.split for e in pending}
+        splits = {entry.split for entry in pending}
+        rooms = sorted({rendering.ambience_room(entry.room, settings) for entry in pending})
         text = "Making the sounds of %d splits and the ambience of %d rooms."
         logger.info(text, len(splits), len(rooms))
         needed = [selection for selection in sounds if selection.set_number in splits]

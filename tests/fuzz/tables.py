@@ -13,6 +13,7 @@ from common.audio.formats import is_sound
 from common.errors import DataError
 from common.io.files import is_file_name
 from common.io.tables import number_hint, parse_table, read_text, to_number, to_numbers
+from common.simulation.measured.table import read_response_table
 from common.simulation.own_recordings import find_own_recordings
 from sed_task4 import dataset as task4
 from sed_task4.clips.lengths import read_lengths
@@ -357,6 +358,29 @@ def _own_recordings(folder: Path) -> None:
         assert set(found.groups) == set(found.files) and all(found.groups.values())
 
 
+def _room_responses() -> st.SearchStrategy[Files]:
+    header = ["file", "azimuth", "elevation", "distance", "place", "convention", "normalisation"]
+    rows = [
+        ["hall/a.wav", "-8.5", "10", "2", "hall", "acn", "n3d"],
+        ["b.flac", "350", "-90", "", "mine", "FuMa", ""],
+        ["c.sofa", "", "", "", "mine", "", "sn3d"],
+    ]
+    tables = damaged_table(header, rows, ",") | garbage()
+    files = {"rirs/hall/a.wav": b"", "rirs/b.flac": b"", "rirs/c.sofa": b""}
+    return tables.map(lambda content: {"rirs/metadata.csv": content, **files})
+
+
+def _response_rows(folder: Path) -> None:
+    rows = read_response_table(folder / "rirs")
+    assert len({row.path for row in rows}) == len(rows) > 0
+    for row in rows:
+        assert row.path.is_file() and row.path.is_relative_to(folder / "rirs")
+        if not row.is_sofa:
+            assert row.azimuth_deg is not None and -180 <= row.azimuth_deg <= 360
+            assert row.elevation_deg is not None and abs(row.elevation_deg) <= 90
+        assert row.distance_m is None or row.distance_m > 0
+
+
 def _seld_metadata() -> st.SearchStrategy[bytes]:
     return _any_separator(COLUMNS, SELD_ROWS)
 
@@ -409,6 +433,14 @@ TARGETS = [
     Target("segmentation-sounds", _sounds, _sound_table, weight=15, examples=40),
     Target(
         "own-recordings", _groups, _own_recordings, weight=10, examples=40, named=r"metadata\.csv"
+    ),
+    Target(
+        "room-responses",
+        _room_responses,
+        _response_rows,
+        weight=10,
+        examples=40,
+        named=r"metadata\.csv",
     ),
     Target("segmentation-scenes", _scene_tables, _scenes, weight=15, examples=40),
     Target(
