@@ -306,7 +306,7 @@ def test_an_evaluation_that_cannot_be_is_refused_before_work(run, options, messa
 def test_an_unfinished_run_is_not_evaluated(run, tmp_path, capsys):
     copy = tmp_path / "run"
     shutil.copytree(run, copy, ignore=shutil.ignore_patterns("training.json", "evaluations"))
-    assert evaluate([str(copy)]) == 3
+    assert evaluate([str(copy)]) == 2
     assert "holds no finished training" in capsys.readouterr().err
     assert not (copy / "evaluations").exists()
 
