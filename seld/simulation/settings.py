@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from common.errors import ConfigError
 from common.settings.section import Section
+from common.simulation.own_recordings import Folders
 from common.simulation.simulator import complete_settings
 from seld.recordings.layouts import LAYOUTS, Layout
 
@@ -124,13 +124,21 @@ class SimulationConfig(Section):
     wall_colour: bool | None = Field(
         None, description="Walls absorb high frequencies more than low ones."
     )
-    source_dir: Path | None = Field(
+    source_dir: Folders | None = Field(
         None,
-        description="Own recordings, one folder per class; null: synthetic sounds. All of one"
-        " source, by `file,group` in metadata.csv or as <class>/<source>/*.wav, is in one split.",
+        description="Own recordings, one folder or several: <class>/*.wav, or labelled in"
+        " metadata.csv; null: synthetic sounds. All of one source, by `file,group` in metadata.csv"
+        " or as <class>/<source>/*.wav, are in one split; those of folders train, validation and"
+        " test, or of its column split, are in such sets only.",
     )
     on_missing: Literal["synth", "error"] = Field(
         "synth", description="Classes without recordings: synthetic sounds or an error."
+    )
+    synthetic_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of synthetic sounds among those of a class with own recordings.",
     )
     longest_source_s: float = Field(
         5.0, gt=0, description="Maximum length of own recordings, which are cut."
@@ -229,6 +237,7 @@ class SceneSettings:
     foa_norm: Literal["n3d", "sn3d"]
     on_missing: Literal["synth", "error"]
     longest_source_s: float
+    synthetic_share: float = 0.0
     motion: MotionSettings | None = None  # None: the layout of 2019, whose sources stand still
 
 

@@ -13,16 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ConfigError
+from common.settings.folds import FoldConfig
 from common.simulation.dataset_folder import text_digest
-from common.simulation.own_recordings import source_digest
+from common.simulation.own_recordings import digest_of, find_own_recordings
 from common.simulation.simulator import SimulationReport, Simulator
 from common.simulation.sound_bank import check_rate
-from common.simulation.source_selection import SoundSelection, count_sources
+from common.simulation.source_selection import (
+    SoundSelection,
+    SoundSets,
+    count_sources,
+    report_bandwidths,
+)
 from seld.dataset import DatasetConfig
 from seld.recordings.layouts import EVALUATION_SPLIT, LAYOUTS, LISTED, Layout
 from seld.recordings.layouts import SETS as SET_NAMES
 from seld.simulation import framewise, rendering
-from seld.simulation.plans import RecordingPlan, Slot, name_recordings, plan_annotations, sets_of
+from seld.simulation.plans import RecordingPlan, Slot, name_recordings, plan_annotations, sound_sets
 from seld.simulation.settings import N_ROOMS, SceneSettings, SimulationConfig, scene_settings
 
 logger = logging.getLogger(__name__)
@@ -40,6 +46,9 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
         splits: splits to write, 0 is the evaluation set; None: the development set. Not used with
             annotations.
         layout: folders, names and metadata.
+        folds: those that are trained, which decide the use of own recordings with parts; None:
+            the layout's.
+        highest_hz: upper edge of the highest band of the features; None: unknown.
     """
 
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
@@ -47,6 +56,8 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
     formats: Sequence[str] = ("foa", "mic")
     splits: Sequence[int] | None = None
     layout: Layout = LAYOUTS["tau2019"]
+    folds: Sequence[FoldConfig] | None = None
+    highest_hz: float | None = None
 
     @classmethod
     def of_task(cls, task: Any, annotations: Path | None = None) -> "SeldSimulator":
@@ -64,6 +75,8 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
             task.simulation.formats or (task.dataset.format,),
             (*layout.splits, EVALUATION_SPLIT) if task.dataset.mode == "eval" else layout.splits,
             layout,
+            task.folds,
+            task.features.highest_hz(task.dataset.sample_rate_hz),
             seed=task.seed,
             parallel=task.parallel,
             annotations=annotations,
@@ -88,16 +101,30 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
         """Lists all settings on which the recordings depend."""
         given = sorted(self.annotations.glob("*.csv")) if self.annotations else []
         settings = asdict(self.settings)
-        for name in ("motion", "same_class_share"):
-            if settings[name] is None:  # datasets written before these settings stay valid
+        for name in ("motion", "same_class_share", "synthetic_share"):
+            if settings[name] in (None, 0.0):  # datasets written before these settings stay valid
                 del settings[name]
         return {
             **settings,
             "classes": self.dataset.classes,
             "sample_rate_hz": self.dataset.sample_rate_hz,
-            "own_recordings": source_digest(self.simulation.source_dir, self.dataset.classes),
+            **self._own_recordings(),
             "annotations": text_digest([path.read_text() for path in given]),
         }
+
+    @cached_property
+    def sets(self) -> SoundSets:
+        """Sets of sounds, by split."""
+        return sound_sets(self.layout, self.folds)
+
+    def _own_recordings(self) -> dict[str, Any]:
+        """Digest of own recordings, and the part that each split takes, if they have parts."""
+        folders, titles = self.simulation.source_dir, tuple(self.sets.titles.values())
+        if folders is None:
+            return {"own_recordings": None}
+        found = find_own_recordings(folders, self.dataset.classes, titles)
+        parts = {"parts": self.sets.by_part(set(found.parts.values()))} if found.parts else {}
+        return {"own_recordings": digest_of(folders, found), **parts}
 
     def folders(self) -> list[Path]:
         """Lists the folders of recordings and metadata."""
@@ -150,7 +177,12 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
     def select_sounds(self, set_numbers: Sequence[int]) -> list[SoundSelection]:
         """Selects the sounds of each class in some splits."""
         classes, source_dir = self.dataset.classes, self.simulation.source_dir
-        return rendering.select_sounds(classes, set_numbers, self.settings, source_dir)
+        selected = rendering.select_sounds(
+            classes, set_numbers, self.settings, source_dir, self.folds
+        )
+        if self.highest_hz is not None:
+            report_bandwidths(selected, self.highest_hz)
+        return selected
 
     def is_written(self, plan: Slot | RecordingPlan) -> bool:
         """True if all files of a recording exist; files are written whole."""
@@ -212,4 +244,4 @@ def own_sources(task: Any) -> dict[tuple[str, str], tuple[int, int]]:
     simulator = SeldSimulator.of_task(task)
     sizes = simulator.settings.recordings_per_split
     splits = [split for split in simulator.written_splits if sizes.get(split)]
-    return count_sources(simulator.select_sounds(splits), sets_of(simulator.layout))
+    return count_sources(simulator.select_sounds(splits), simulator.sets.titles)
