@@ -91,10 +91,11 @@ def check_root(
             f"{root} holds recordings that were not simulated, such as {files[0]}; nothing is"
             " written among them. Give another folder with --set dataset_dir=..."
         )
-    different = [key for key in settings if stored is not None and stored.get(key) != settings[key]]
+    different = [] if stored is None else _different(stored, settings)
     if different and not overwrite:
         listed = "; ".join(
-            f"{key}: {(stored or {}).get(key)} there, {settings[key]} wanted" for key in different
+            f"{key}: {(stored or {}).get(key)} there, {settings.get(key)} wanted"
+            for key in different
         )
         raise DataError(
             f"{root} was simulated with other settings ({listed}). Give another folder with --set"
@@ -121,10 +122,10 @@ def check_same_simulation(root: Path, wanted: Callable[[], dict[str, Any]]) -> N
         return
     settings = wanted()
     free = _DECIDED_BY_ANNOTATIONS if is_annotated(root) else ()
-    different = [key for key in settings if key not in free and stored.get(key) != settings[key]]
+    different = [key for key in _different(stored, settings) if key not in free]
     if different:
         listed = "; ".join(
-            f"{key}: {stored.get(key)} there, {settings[key]} wanted" for key in different
+            f"{key}: {stored.get(key)} there, {settings.get(key)} wanted" for key in different
         )
         raise DataError(
             f"{root} was simulated with other settings than this task's ({listed}). Repeat those of"
@@ -132,6 +133,12 @@ def check_same_simulation(root: Path, wanted: Callable[[], dict[str, Any]]) -> N
             " recordings of these with --set dataset_dir=... and --set feature_dir=..., or --set"
             " simulate_missing_dataset=false to use the recordings that are there."
         )
+
+
+def _different(stored: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Names of settings that differ; settings at their defaults may be in one of both only."""
+    names = dict.fromkeys((*wanted, *stored))
+    return [name for name in names if stored.get(name) != wanted.get(name)]
 
 
 def is_annotated(root: Path) -> bool:

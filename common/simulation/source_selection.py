@@ -405,20 +405,20 @@ def report_bandwidths(selections: Sequence[SoundSelection], highest_hz: float) -
     for each in selections:
         mine = [value for value in each.bandwidths_hz if value is not None]
         known.setdefault(each.class_name, []).extend(mine)
-    for name, values in known.items():
-        low = [value for value in values if value < highest_hz]
-        if low:
-            logger.warning(
-                "%s: %d of %d recordings end below the highest band of the features, %g Hz; half of"
-                " these at %g Hz or lower, the lowest at %g Hz. A network can tell classes by that:"
-                " lower `features.fmax_hz`.",
-                name,
-                len(low),
-                len(values),
-                highest_hz,
-                float(np.median(low)),
-                min(low),
-            )
+    low = {name: [hz for hz in values if hz < highest_hz] for name, values in known.items()}
+    counts = [
+        f"{name} {len(values)} of {len(known[name])} (median {np.median(values):g} Hz, lowest"
+        f" {min(values):g} Hz)"
+        for name, values in low.items()
+        if values
+    ]
+    if counts:
+        logger.warning(
+            "Recordings that end below the highest band of the features, %g Hz: %s. A network can"
+            " tell classes by that: lower `features.fmax_hz`.",
+            highest_hz,
+            ", ".join(counts),
+        )
 
 
 def _check_found(found: OwnRecordings, classes: Sequence[str], folders: Sequence[Path]) -> None:

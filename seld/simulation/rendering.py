@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from common.runtime.parallel import parallel_map
 from common.settings.folds import FoldConfig
 from common.settings.parallel import ParallelConfig
 from common.simulation import source_selection
-from common.simulation.ambience import Ambience, loop_length, render_loop
+from common.simulation.ambience import Ambience, loop_length, render_background, render_loop
 from common.simulation.moving import MovingResponses, moving_responses
 from common.simulation.own_recordings import Folders
 from common.simulation.random_streams import Draw, random_stream
@@ -78,6 +78,7 @@ ROOMS: tuple[tuple[Room, Ambience], ...] = (
 )
 
 EXAMPLES_PER_SET = 4
+LONGEST_BACKGROUND_S = 60.0
 OwnSounds = Mapping[tuple[str, int], Sequence[np.ndarray]]  # by class and split
 
 
@@ -94,6 +95,7 @@ class RenderContext:
         bank: dry sounds.
         loops: folder with the ambience of each room.
         layout: folders and names of the files.
+        backgrounds: own backgrounds of each split; others have the ambience of the rooms.
     """
 
     root: Path
@@ -104,6 +106,7 @@ class RenderContext:
     bank: SoundBank
     loops: Path
     layout: Layout = LAYOUTS["tau2019"]
+    backgrounds: Mapping[int, tuple[Path, ...]] = field(default_factory=dict)
 
 
 def receiver_for(formats: Sequence[str], norm: AmbisonicNorm) -> Receiver:
@@ -290,13 +293,55 @@ def _build_loop(number: int, context: RenderContext) -> None:
     room, ambience = ROOMS[number]
     settings, rate_hz = context.settings, context.rate_hz
     draw = Draw(random_stream(settings.seed, settings.version, "ambience", room.name))
-    n_samples = loop_length(round(settings.duration_s * rate_hz))
-    loop = render_loop(ambience, context.receiver, draw, rate_hz, n_samples)
+    loop = render_loop(ambience, context.receiver, draw, rate_hz, _loop_samples(context))
     save_array(_loop_path(context.loops, number), loop)
 
 
 def _loop_path(scratch: Path, number: int) -> Path:
     return scratch / f"ambience{number}.npy"
+
+
+def build_backgrounds(
+    entries: Sequence[Slot | RecordingPlan], context: RenderContext, parallel: ParallelConfig
+) -> None:
+    """Renders the own backgrounds that occur in recordings.
+
+    Raises:
+        DataError: one cannot be used.
+    """
+    drawn = {
+        (entry.split, number)
+        for entry in entries
+        if (number := _draw_background(entry, context)[0]) is not None
+    }
+    for _ in parallel_map(partial(_build_background, context=context), sorted(drawn), parallel):
+        pass
+
+
+def _build_background(chosen: tuple[int, int], context: RenderContext) -> None:
+    split, number = chosen
+    settings, rate_hz = context.settings, context.rate_hz
+    path = context.backgrounds[split][number]
+    recording = read_source(path, rate_hz, LONGEST_BACKGROUND_S).samples
+    draw = Draw(random_stream(settings.seed, settings.version, "own background", split, number))
+    loop = render_background(recording, context.receiver, draw, rate_hz, _loop_samples(context))
+    save_array(_background_path(context.loops, split, number), loop)
+
+
+def _background_path(scratch: Path, split: int, number: int) -> Path:
+    return scratch / f"background{split}_{number}.npy"
+
+
+def _loop_samples(context: RenderContext) -> int:
+    return loop_length(round(context.settings.duration_s * context.rate_hz))
+
+
+def _draw_background(entry: Slot | RecordingPlan, context: RenderContext) -> tuple[int | None, int]:
+    """Draws the own background of a recording, None without any, and the first sample of a loop."""
+    stream = recording_stream(context.settings, entry.split, entry.name, "background")
+    own = context.backgrounds.get(entry.split, ())
+    number = int(stream.integers(len(own))) if own else None
+    return number, int(stream.integers(_loop_samples(context)))
 
 
 def file_path(root: Path, layout: Layout, entry: Slot | RecordingPlan, kind: str) -> Path:
@@ -354,10 +399,13 @@ def render_recording(plan: RecordingPlan, context: RenderContext) -> np.ndarray:
         )
         for event in plan.events
     ]
-    background = recording_stream(settings, plan.split, plan.name, "background")
-    loop = mapped_array(_loop_path(context.loops, plan.room))
-    start = int(background.integers(loop.shape[1]))
-    return mix_scene(sounds, loop, start, plan.n_samples, settings.snr_db)
+    own, start = _draw_background(plan, context)
+    path = (
+        _loop_path(context.loops, plan.room)
+        if own is None
+        else _background_path(context.loops, plan.split, own)
+    )
+    return mix_scene(sounds, mapped_array(path), start, plan.n_samples, settings.snr_db)
 
 
 def _dry_sound(

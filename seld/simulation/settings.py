@@ -144,6 +144,13 @@ class SimulationConfig(Section):
         5.0, gt=0, description="Maximum length of own recordings, which are cut."
     )
 
+    background_dir: Folders | None = Field(
+        None,
+        description="Own backgrounds in any folders below, one folder or several, mixed to one"
+        " channel and made diffuse; null: the synthetic ambience of the rooms. Parts and sources as"
+        " of `source_dir`, sources by metadata.csv only.",
+    )
+
     @model_validator(mode="after")
     def _same_class_is_allowed(self) -> Self:
         if self.same_class_share and not self.allow_same_class_overlap:

@@ -15,7 +15,12 @@ from typing import Any
 from common.errors import ConfigError
 from common.settings.folds import FoldConfig
 from common.simulation.dataset_folder import text_digest
-from common.simulation.own_recordings import digest_of, find_own_recordings
+from common.simulation.own_recordings import (
+    BACKGROUND,
+    digest_of,
+    find_backgrounds,
+    find_own_recordings,
+)
 from common.simulation.simulator import SimulationReport, Simulator
 from common.simulation.sound_bank import check_rate
 from common.simulation.source_selection import (
@@ -23,6 +28,7 @@ from common.simulation.source_selection import (
     SoundSets,
     count_sources,
     report_bandwidths,
+    select_backgrounds,
 )
 from seld.dataset import DatasetConfig
 from seld.recordings.layouts import EVALUATION_SPLIT, LAYOUTS, LISTED, Layout
@@ -109,6 +115,7 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
             "classes": self.dataset.classes,
             "sample_rate_hz": self.dataset.sample_rate_hz,
             **self._own_recordings(),
+            **self._own_backgrounds(),
             "annotations": text_digest([path.read_text() for path in given]),
         }
 
@@ -125,6 +132,16 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
         found = find_own_recordings(folders, self.dataset.classes, titles)
         parts = {"parts": self.sets.by_part(set(found.parts.values()))} if found.parts else {}
         return {"own_recordings": digest_of(folders, found), **parts}
+
+    def _own_backgrounds(self) -> dict[str, Any]:
+        """The same of own backgrounds; nothing without any, as in earlier versions."""
+        folders, titles = self.simulation.background_dir, tuple(self.sets.titles.values())
+        if folders is None:
+            return {}
+        found = find_backgrounds(folders, titles)
+        taken = self.sets.by_part(set(found.parts.values()))
+        parts = {"background_parts": taken} if found.parts else {}
+        return {"own_backgrounds": digest_of(folders, found, "**/*"), **parts}
 
     def folders(self) -> list[Path]:
         """Lists the folders of recordings and metadata."""
@@ -146,7 +163,9 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
                 f" Received: {received}."
             )
         entries = self._given(self.annotations) if self.annotations else self._named()
-        return entries, self.select_sounds(sorted({entry.split for entry in entries}))
+        splits, folders = sorted({entry.split for entry in entries}), self.simulation.background_dir
+        backgrounds = select_backgrounds(folders, splits, self.sets, self.settings)
+        return entries, self.select_sounds(splits) + backgrounds
 
     def _named(self) -> list[Slot | RecordingPlan]:
         slots = [slot for split in self.written_splits for slot in self._slots(split)]
@@ -196,18 +215,32 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
         """Makes the dry sounds of the splits and the ambience of the rooms."""
         rate_hz, settings = self.dataset.sample_rate_hz, self.settings
         receiver = rendering.receiver_for(self.formats, settings.foa_norm)
-        rooms, splits = sorted({entry.room for entry in pending}), {e.split for e in pending}
+        splits = {entry.split for entry in pending}
+        needed = [selection for selection in sounds if selection.set_number in splits]
+        own_backgrounds = {
+            each.set_number: each.recordings for each in needed if each.class_name == BACKGROUND
+        }
+        needed = [selection for selection in needed if selection.class_name != BACKGROUND]
+        rooms = sorted({entry.room for entry in pending if entry.split not in own_backgrounds})
         text = "Making the sounds of %d splits and the ambience of %d rooms."
         logger.info(text, len(splits), len(rooms))
-        needed = [selection for selection in sounds if selection.set_number in splits]
         path, parallel = scratch / "bank.npy", self.parallel
         bank, own = rendering.plan_bank(needed, settings, rate_hz, path, parallel)
         context = rendering.RenderContext(
-            self.root, settings, rate_hz, receiver, self.dataset.classes, bank, scratch, self.layout
+            self.root,
+            settings,
+            rate_hz,
+            receiver,
+            self.dataset.classes,
+            bank,
+            scratch,
+            self.layout,
+            own_backgrounds,
         )
         used = rendering.used_examples(needed, pending, context)
         rendering.fill_bank(bank, own, used, settings, rate_hz, parallel)
         rendering.build_loops(rooms, context, self.parallel)
+        rendering.build_backgrounds(pending, context, self.parallel)
         return partial(rendering.write_recording, context=context)
 
 

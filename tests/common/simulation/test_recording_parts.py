@@ -276,5 +276,5 @@ def test_recordings_that_end_below_the_highest_band_are_counted(caplog):
     cat = SoundSelection("Cat", 0, files, bandwidths_hz=(8000.0, 7000.0, None))
     dog = SoundSelection("Dog", 0, files[:1], bandwidths_hz=(12000.0,))
     report_bandwidths([cat, dog], highest_hz=11025.0)
-    assert "Cat: 2 of 2 recordings end below" in caplog.text and "lowest at 7000" in caplog.text
+    assert "11025 Hz: Cat 2 of 2 (median 7500 Hz, lowest 7000 Hz). A network" in caplog.text
     assert "Dog" not in caplog.text

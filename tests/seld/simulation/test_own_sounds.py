@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from common.audio.files import read_audio
-from common.errors import ConfigError
+from common.errors import ConfigError, DataError
 from common.settings.folds import FoldConfig
 from common.settings.parallel import ParallelConfig
 from common.simulation.dataset_folder import SETTINGS_FILE, read_settings
@@ -134,6 +134,43 @@ def test_mixed_banks_do_not_depend_on_the_number_of_processes(tmp_path):
     assert [path.read_bytes() for path in files[0]] == [path.read_bytes() for path in files[1]]
     pure = simulate(tmp_path / "pure", SMALL.model_copy(update={"source_dir": folder}))
     assert any(a.read_bytes() != (pure / a.relative_to(roots[0])).read_bytes() for a in files[0])
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_own_backgrounds_of_the_part_are_behind_the_events(tmp_path, several):
+    for part, hz in (("train", 3000.0), ("test", 4000.0)):
+        for number in range(4):
+            path = tmp_path / "backgrounds" / part / f"{number}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, tone(hz, 2.0), RATE_HZ)
+    folder, own = tmp_path / "backgrounds", own_sounds(tmp_path / "own")
+    given = {"source_dir": own, "background_dir": (folder,) if several else folder, "snr_db": 10.0}
+    simulation = SMALL.model_copy(update=given)
+    roots = [
+        simulate(tmp_path / str(jobs), simulation, parallel=ParallelConfig(jobs=jobs))
+        for jobs in (1, 2)
+    ]
+    for split, hz, other_hz in ((1, 3000, 4000), (4, 4000, 3000)):
+        files = [next((root / "foa_dev").glob(f"split{split}_*.wav")) for root in roots]
+        assert files[0].read_bytes() == files[1].read_bytes()
+        power = np.abs(np.fft.rfft(read_audio(files[0])[:, 0])) ** 2
+        bins = round(hz * 3), round(other_hz * 3)
+        heard, other = (power[each - 9 : each + 10].sum() for each in bins)
+        assert heard > 0.03 * power.sum() and other < 0.001 * power.sum()
+    stored = read_settings(roots[0] / SETTINGS_FILE)
+    assert stored["own_backgrounds"] and stored["background_parts"]["train"] == [1, 2, 3]
+
+
+def test_a_dataset_of_other_own_sounds_is_refused(tmp_path):
+    folder = own_sounds(tmp_path / "own")
+    given = {"source_dir": folder, "synthetic_share": 0.5, "background_dir": folder}
+    root = simulate(tmp_path / "out", SMALL.model_copy(update=given))
+    for change in ({"synthetic_share": 0.0}, {"background_dir": None}, {"source_dir": None}):
+        other = SMALL.model_copy(update=given | change)
+        with pytest.raises(DataError, match="was simulated with other settings"):
+            simulate(root, other)
+    with pytest.raises(DataError, match=r"parts: .*'test': \[4, 0\].* wanted"):
+        simulate(root, SMALL.model_copy(update=given), folds=None)
 
 
 def test_classes_without_a_recipe_cannot_be_mixed(tmp_path):
