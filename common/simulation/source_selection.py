@@ -80,6 +80,36 @@ class SoundSets:
         return found
 
 
+class Fold(Protocol):
+    """Splits of one fold."""
+
+    @property
+    def train(self) -> tuple[int, ...]:
+        """Splits to train on."""
+
+    @property
+    def validate_on(self) -> tuple[int, ...]:
+        """Splits that choose the model."""
+
+    @property
+    def test(self) -> tuple[int, ...]:
+        """Splits that are scored."""
+
+
+def parts_of_splits(splits: Collection[int], folds: Sequence[Fold]) -> dict[int, str]:
+    """Part of own recordings that each split takes, by its use in all folds.
+
+    A split that is only tested takes `test`, one that only chooses models `validation`, all others
+    `train`: those of cross-validation as well, which are trained on in some fold.
+    """
+    trained = {split for fold in folds for split in fold.train}
+    validated = {split for fold in folds for split in fold.validate_on}
+    tested = {split for fold in folds for split in fold.test}
+    parts = dict.fromkeys(splits, "train")
+    parts |= {split: "validation" for split in splits if split in validated - trained}
+    return parts | {split: "test" for split in splits if split in tested - trained}
+
+
 @dataclass(frozen=True)
 class SoundSelection:
     """Own recordings of one class and set; without any, its sounds are synthetic.
@@ -91,6 +121,7 @@ class SoundSelection:
         n_groups: number of sources that the recordings come from, in no other set.
         active: of each recording, the seconds in which it is heard, if they are known.
         bandwidths_hz: of each recording, the frequency at which it ends, if it is known.
+        sources: of each recording, its group.
     """
 
     class_name: str
@@ -99,6 +130,11 @@ class SoundSelection:
     n_groups: int = 0
     active: tuple[tuple[Interval, ...], ...] = ()
     bandwidths_hz: tuple[float | None, ...] = ()
+    sources: tuple[str, ...] = ()
+
+    def n_synthetic(self, share: float) -> int:
+        """Number of synthetic sounds with this share among them and own recordings."""
+        return max(round(len(self.recordings) * share / (1 - share)), 1) if share else 0
 
 
 def select_sounds(
@@ -357,6 +393,7 @@ def _selection(
         len({found.sources[path] for path in paths}),
         tuple(found.active(path) for path in paths),
         tuple(found.bandwidth_hz(path) for path in paths),
+        tuple(found.sources[path] for path in paths),
     )
 
 

@@ -10,10 +10,10 @@ from common.errors import DataError
 from common.settings.folds import FoldConfig
 from common.simulation.random_streams import random_stream
 from common.simulation.scenes import draw_layer
-from common.simulation.source_selection import SoundSets
+from common.simulation.source_selection import SoundSets, parts_of_splits
 from common.simulation.trajectories import Trajectory
 from seld.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_labels
-from seld.recordings.layouts import EVALUATION_SPLIT, Layout, Splits
+from seld.recordings.layouts import EVALUATION_SPLIT, Layout
 from seld.simulation.settings import SceneSettings
 
 DATASET_NAME = "tau2019"
@@ -121,24 +121,11 @@ def sound_sets(layout: Layout, folds: Sequence[FoldConfig] | None = None) -> Sou
 
     Args:
         layout: its splits.
-        folds: those that are trained; None: the layout's. A split that is only tested takes `test`,
-            one that only chooses models `validation`, the evaluation set `test`, all others
-            `train`: those of cross-validation as well, which are trained on in some fold.
+        folds: those that are trained, see `parts_of_splits`; None: the layout's. The evaluation set
+            takes `test`.
     """
-    every: Sequence[FoldConfig | Splits] = layout.folds if folds is None else folds
-    trained, validated, tested = (
-        {split for fold in every for split in getattr(fold, name)}
-        for name in ("train", "validate_on", "test")
-    )
     titles = sets_of(layout)
-    parts = {
-        split: "train"
-        if split in trained or split not in validated | tested
-        else "test"
-        if split in tested
-        else "validation"
-        for split in titles
-    }
+    parts = parts_of_splits(titles, layout.folds if folds is None else folds)
     return SoundSets(titles, parts | {EVALUATION_SPLIT: "test"})
 
 

@@ -253,8 +253,7 @@ def n_synthetic(selection: SoundSelection, settings: SceneSettings) -> int:
     """Number of synthetic examples of a class and split, by `synthetic_share` beside own ones."""
     if not selection.recordings:
         return EXAMPLES_PER_SET
-    share, n_own = settings.synthetic_share, len(selection.recordings)
-    return max(round(n_own * share / (1 - share)), 1) if share else 0
+    return selection.n_synthetic(settings.synthetic_share)
 
 
 def _synthetic_s(selection: SoundSelection, settings: SceneSettings) -> list[float]:
