@@ -8,7 +8,7 @@ Folders `<class>/<source>/` give sources as well, folders `train/`, `validation/
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -45,7 +45,8 @@ class OwnRecordings:
         groups: the group of each file; None: unknown.
         note: for the log, the origin of the groups, or the reason why there are none.
         names: name of each file in its folder, for digests and in place of an unknown group.
-        parts: the part of each file, one of `PARTS` or the title of a set; empty: there are none.
+        parts: the part of each file, one of `PARTS` or the title of a set; empty: there are none,
+            or one only.
         rows: the row of each listed file.
         remarks: for the log, files and rows that are not used as they seem to be meant.
     """
@@ -98,7 +99,8 @@ def find_own_recordings(
         DataError: a table cannot be used, a file is in no part though others are, or a group is in
             two parts.
     """
-    return _joined([_find(folder, classes, titles) for folder in as_folders(folders)], folders)
+    found = [_find(folder, classes, titles) for folder in _existing(folders)]
+    return _joined(found)
 
 
 def find_backgrounds(folders: Folders, titles: Collection[str] = ()) -> OwnRecordings:
@@ -107,7 +109,20 @@ def find_backgrounds(folders: Folders, titles: Collection[str] = ()) -> OwnRecor
     Raises:
         DataError: see `find_own_recordings`.
     """
-    return _joined([_find(folder, None, titles) for folder in as_folders(folders)], folders)
+    return _joined([_find(folder, None, titles) for folder in _existing(folders)])
+
+
+def _existing(folders: Folders) -> tuple[Path, ...]:
+    """Refuses a folder that is not there beside others; one alone has no recordings."""
+    given = as_folders(folders)
+    for folder in given if len(given) > 1 else ():
+        if not folder.is_dir():
+            raise DataError(
+                f"There is no folder {folder}. Expected: folders of recordings. Received:"
+                f" {', '.join(map(str, given))}. Correct `simulation.source_dir` or"
+                " `simulation.background_dir`."
+            )
+    return given
 
 
 def source_digest(
@@ -369,7 +384,7 @@ def _grouped(
     return groups, f"{sentence}{'; ' if note else ''}{note}"
 
 
-def _joined(found: Sequence[tuple[Path, OwnRecordings]], folders: Folders) -> OwnRecordings:
+def _joined(found: Sequence[tuple[Path, OwnRecordings]]) -> OwnRecordings:
     """Joins the recordings of several folders, and checks that parts are complete and disjoint."""
     every = [each for _, each in found]
     several = len(found) > 1
@@ -397,8 +412,15 @@ def _joined(found: Sequence[tuple[Path, OwnRecordings]], folders: Folders) -> Ow
         {path: row for each in every for path, row in each.rows.items()},
         tuple(f"{folder}: {remark}" for folder, each in found for remark in each.remarks),
     )
-    _check_parts(joined, shown([str(folder) for folder, _ in found]))
-    return joined
+    where = shown([str(folder) for folder, _ in found])
+    _check_parts(joined, where)
+    present = set(joined.parts.values())
+    if len(present) != 1 or not present <= set(PARTS):
+        return joined
+    (only,) = present
+    # One half of the data, given alone, as the other is kept for something else.
+    remark = f"{where}: all recordings are of the part {only}, so all sets take them"
+    return replace(joined, parts={}, remarks=(*joined.remarks, remark))
 
 
 def _check_twice(folder: Path, others: Sequence[Path]) -> None:

@@ -113,7 +113,7 @@ def test_excel_s_table_with_more_columns_is_read(tmp_path):
     (tmp_path / "metadata.csv").write_bytes(text.encode())
     found = find_own_recordings(tmp_path, CLASSES)
     assert found.groups == {tmp_path / "Cat/a.wav": "fs; author"}
-    assert found.parts == {tmp_path / "Cat/a.wav": "train"}
+    assert found.rows[tmp_path / "Cat/a.wav"].part == "train"
 
 
 @pytest.mark.parametrize(

@@ -177,10 +177,21 @@ def test_a_part_with_fewer_groups_than_sets_is_an_error(tmp_path):
     message = r"part test: too few groups.*Cat has 0 group\(s\), none for scoring"
     with pytest.raises(DataError, match=message):
         select_sounds(CLASSES, (0, 2), SETS, CLASSES, SETTINGS, tmp_path)
-    table(tmp_path / "one", "file,split,label", "a.wav,train,Cat")
-    make_files(tmp_path / "one", ["a.wav"])
+    rows = ["a.wav,train,Cat", "b.wav,test,Cat"]
+    make_files(table(tmp_path / "one", "file,split,label", *rows), ["a.wav", "b.wav"])
     with pytest.raises(DataError, match=r"Cat has 1 group\(s\).*none for choosing"):
         select_sounds(CLASSES, (0, 1), SETS, CLASSES, SETTINGS, tmp_path / "one")
+
+
+def test_a_part_given_alone_serves_all_sets(tmp_path):
+    make_files(tmp_path, in_parts("train", "test"))
+    rows = [f"{name},{name.split('/')[0]}" for name in in_parts("train", "test")]
+    table(tmp_path, "file,split", *rows)
+    for folder, name in ((tmp_path / "train", "train"), (tmp_path / "test", "test")):
+        found = find_own_recordings(folder, CLASSES)
+        assert not found.parts and f"all recordings are of the part {name}" in found.remarks[0]
+        selections = select_sounds(CLASSES, (0, 1, 2), SETS, (), SETTINGS, folder)
+        assert all(each.recordings for each in selections)
 
 
 def test_files_beside_the_parts_are_refused(tmp_path):
@@ -224,6 +235,8 @@ def test_folders_with_files_in_common_are_refused(tmp_path):
     make_files(tmp_path, in_parts("train"))
     with pytest.raises(DataError, match="have files in common"):
         find_own_recordings((tmp_path, tmp_path / "train"), CLASSES)
+    with pytest.raises(DataError, match=r"There is no folder .*gone"):
+        find_backgrounds((tmp_path, tmp_path / "gone"))
 
 
 def test_shared_sets_are_disjoint_only_with_parts(tmp_path):
@@ -250,17 +263,16 @@ def test_backgrounds_have_parts_and_several_folders(tmp_path):
 
 
 def test_digests_follow_parts_labels_seconds_and_folders(tmp_path):
-    names = ["x/a.wav", "x/b.wav", "train/Cat/c.wav"]
-    make_files(tmp_path, names)
-    digests, several = set(), []
+    root = make_files(tmp_path / "root", ["x/a.wav", "x/b.wav", "train/Cat/c.wav"])
+    digests, backgrounds = set(), set()
     for row in ("Cat,train,", "Dog,train,", "Cat,test,", "Cat,train,0-1", "Cat,train,0-0.5"):
-        rows = [f"x/a.wav,{row}", "x/b.wav,Dog,train,", "train/Cat/c.wav,Cat,train,"]
-        table(tmp_path, "file,label,split,active", *rows)
-        digests.add(source_digest(tmp_path, CLASSES))
-        several.append(background_digest(tmp_path))
-    assert len(digests) == 5 and len(set(several)) == 2  # classes and seconds: not of backgrounds
-    digests.add(source_digest((tmp_path, make_files(tmp_path.parent / "more", [])), CLASSES))
-    assert len(digests) == 6
+        rows = [f"x/a.wav,{row}", "x/b.wav,Dog,test,", "train/Cat/c.wav,Cat,train,"]
+        table(root, "file,label,split,active", *rows)
+        digests.add(source_digest(root, CLASSES))
+        backgrounds.add(background_digest(root))
+    assert len(digests) == 5 and len(backgrounds) == 2  # these have neither classes nor seconds
+    (tmp_path / "more").mkdir()
+    assert source_digest((root, tmp_path / "more"), CLASSES) not in digests
 
 
 def test_a_share_of_synthetic_sounds_needs_recipes():
