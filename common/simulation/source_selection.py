@@ -311,6 +311,8 @@ def _dealt_parts(
     setting: str,
 ) -> dict[str, dict[int, list[Path]]]:
     """Deals the groups of each part among the sets that take it."""
+    if found.groups is not None:
+        logger.info("%s: %s.", where, found.note)
     dealt: dict[str, int] = {}
     every = [name for name, paths in found.by_class.items() if paths]
     taken = sets.by_part(set(found.parts.values()))
@@ -438,11 +440,14 @@ def report_bandwidths(selections: Sequence[SoundSelection], highest_hz: float) -
         selections: with `bandwidths_hz`; unknown ones do not count.
         highest_hz: upper edge of the highest band.
     """
-    known: dict[str, list[float]] = {}
+    known: dict[str, dict[Path, float]] = {}  # by file, which several sets may share
     for each in selections:
-        mine = [value for value in each.bandwidths_hz if value is not None]
-        known.setdefault(each.class_name, []).extend(mine)
-    low = {name: [hz for hz in values if hz < highest_hz] for name, values in known.items()}
+        pairs = zip(each.recordings, each.bandwidths_hz, strict=False)
+        mine = {path: value for path, value in pairs if value is not None}
+        known.setdefault(each.class_name, {}).update(mine)
+    low = {
+        name: [hz for hz in values.values() if hz < highest_hz] for name, values in known.items()
+    }
     counts = [
         f"{name} {len(values)} of {len(known[name])} (median {np.median(values):g} Hz, lowest"
         f" {min(values):g} Hz)"

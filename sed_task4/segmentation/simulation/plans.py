@@ -167,8 +167,9 @@ def plan_mixed_sounds(
     own: dict[str, OwnSource] = {}
     for label in labels:
         for each in (each for each in selections if each.class_name == label):
-            n_synthetic = each.n_synthetic(share) if each.recordings else files_per_label // n_folds
-            n_synthetic = n_synthetic if each.recordings else max(n_synthetic, 1)
+            n_synthetic = max(files_per_label // n_folds, 1)
+            if each.recordings:
+                n_synthetic = each.n_synthetic(share)
             sources = [OwnSource(*pair) for pair in zip(each.recordings, each.active, strict=True)]
             for place in range(len(sources) + n_synthetic):
                 name = f"{(len(files) * _NAME_STEP + seed * 40_503) % 2**32:08x}.wav"
