@@ -110,10 +110,8 @@ class SegmentationSimulator(Simulator[EventFile | SceneFile, None]):
             return []
         found = find_own_recordings(folders, self.dataset.classes, tuple(self.sets.titles.values()))
         may_lack = PRESETS[self.simulation.preset].may_lack_classes
-        known = {name for name, paths in found.by_class.items() if paths}
-        lacking = [name for name in self.dataset.classes if name not in known]
-        synthetic = simulated_classes(lacking, may_lack) if lacking else []
-        classes = [name for name in self.dataset.classes if name in {*known, *synthetic}]
+        known = [name for name, paths in found.by_class.items() if paths]
+        classes = simulated_classes(self.dataset.classes, may_lack, known)
         args = classes, list(self.sets.titles), self.sets, LABEL_SOUNDS, self.settings, folders
         selected = select_sounds(*args)
         if self.highest_hz is not None:
@@ -270,17 +268,21 @@ def check(task: Any) -> None:
     SegmentationSimulator.of_task(task).check()
 
 
-def simulated_classes(classes: Sequence[str], may_lack_classes: bool) -> list[str]:
-    """Lists the classes that have a synthetic sound.
+def simulated_classes(
+    classes: Sequence[str], may_lack_classes: bool, own: Sequence[str] = ()
+) -> list[str]:
+    """Lists the classes that have a synthetic sound or own recordings.
 
     Args:
         classes: classes of the task or of given annotations.
         may_lack_classes: leave out the others, with a note in the log.
+        own: classes with own recordings.
 
     Raises:
-        ConfigError: a class, or with `may_lack_classes` every class, has no synthetic sound.
+        ConfigError: a class, or with `may_lack_classes` every class, has neither.
     """
-    lacking = [name for name in classes if name not in LABEL_SOUNDS]
+    known = {*LABEL_SOUNDS, *own}
+    lacking = [name for name in classes if name not in known]
     if lacking and (not may_lack_classes or len(lacking) == len(classes)):
         raise ConfigError(
             f"There is no synthetic sound for {', '.join(lacking)}. Expected: classes among "
@@ -288,4 +290,4 @@ def simulated_classes(classes: Sequence[str], may_lack_classes: bool) -> list[st
         )
     if lacking:
         logger.warning("No synthetic sound for %s: these classes are left out.", ", ".join(lacking))
-    return [name for name in classes if name in LABEL_SOUNDS]
+    return [name for name in classes if name in known]

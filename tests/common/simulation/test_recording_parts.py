@@ -290,3 +290,13 @@ def test_recordings_that_end_below_the_highest_band_are_counted(caplog):
     report_bandwidths([cat, dog], highest_hz=11025.0)
     assert "11025 Hz: Cat 2 of 2 (median 7500 Hz, lowest 7000 Hz). A network" in caplog.text
     assert "Dog" not in caplog.text
+
+
+def test_each_part_may_have_its_own_table(tmp_path):
+    for part in ("train", "test"):
+        make_files(tmp_path / part, ["x/a.wav", "Dog/b.wav"])
+        rows = [f"x/a.wav,Cat,{part} tom", f"Dog/b.wav,Dog,{part} rex"]
+        table(tmp_path / part, "file,label,group", *rows)
+    found = find_own_recordings(tmp_path, CLASSES)
+    assert sorted(found.groups.values()) == ["test rex", "test tom", "train rex", "train tom"]
+    assert {part for path, part in found.parts.items() if path.parts[-3] == "test"} == {"test"}

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from common.audio.files import read_audio
+from common.errors import DataError
 from common.settings.parallel import ParallelConfig
 from common.simulation.dataset_folder import SETTINGS_FILE, read_settings
 from sed_task4.clips.layouts import subset_place
@@ -149,3 +150,23 @@ def test_mixed_clips_have_tones_and_barks(tmp_path):
     assert read_settings(root / SETTINGS_FILE)["synthetic_share"] == 0.5
     plain = simulate(tmp_path / "plain", settings(source_dir=folder), subsets=["weak"])
     assert "synthetic_share" not in read_settings(plain / SETTINGS_FILE)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["a.wav,Dog,g,train", "b.wav,Dog,g,test"], r"'g' in .*\.wav\) and in .*\.wav\)"),
+        (["a.wav,Dog,g,train", "b.wav,Dog,h,test"], r"Dog has 1 group\(s\).*none for"),
+        (["a.wav,Dog,g,train", "c.wav,Dog,h,test"], r"line 3: there is no file 'c\.wav'"),
+    ],
+)
+def test_bad_tables_are_refused_before_any_work(tmp_path, rows, message):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(folder / name, tone(500.0), RATE_HZ)
+    text = "\n".join(["file,label,group,split", *rows])
+    (folder / "metadata.csv").write_text(text + "\n")
+    with pytest.raises(DataError, match=message):
+        simulate(tmp_path / "out", settings(source_dir=folder))
+    assert not (tmp_path / "out").exists()

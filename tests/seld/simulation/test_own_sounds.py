@@ -190,3 +190,23 @@ def test_settings_take_one_or_several_folders():
     with pytest.raises(ValueError, match="at least 1 item"):
         SimulationConfig.model_validate({"source_dir": []})
     assert scene_settings(one, 0).synthetic_share == 0.0
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["a.wav,speech,g,train", "b.wav,speech,g,test"], r"'g' in .*\.wav\) and in .*\.wav\)"),
+        (["a.wav,speech,g,train", "b.wav,speech,h,test"], r"speech has 1 group\(s\).*none for"),
+        (["a.wav,speech,g,train", "c.wav,speech,h,test"], r"line 3: there is no file 'c\.wav'"),
+    ],
+)
+def test_bad_tables_are_refused_before_any_work(tmp_path, rows, message):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(folder / name, tone(500.0), RATE_HZ)
+    text = "\n".join(["file,label,group,split", *rows])
+    (folder / "metadata.csv").write_text(text + "\n")
+    with pytest.raises(DataError, match=message):
+        simulate(tmp_path / "out", SMALL.model_copy(update={"source_dir": folder}))
+    assert not (tmp_path / "out").exists()

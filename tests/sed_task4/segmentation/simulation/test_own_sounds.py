@@ -143,3 +143,23 @@ def test_a_column_fold_decides_and_must_fit():
         parse_event_files(table.replace("1,2", "1,x"))
     assert scene_folds(["s.wav"], {}, few) is None
     assert EventFile("a.wav", "Bark", True).fold is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["a.wav,Bark,g,train", "b.wav,Bark,g,test"], r"'g' in .*\.wav\) and in .*\.wav\)"),
+        (["a.wav,Bark,g,train", "b.wav,Bark,h,test"], r"Bark has 1 group\(s\).*none for"),
+        (["a.wav,Bark,g,train", "c.wav,Bark,h,test"], r"line 3: there is no file 'c\.wav'"),
+    ],
+)
+def test_bad_tables_are_refused_before_any_work(tmp_path, rows, message):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(folder / name, tone(500.0), RATE_HZ)
+    text = "\n".join(["file,label,group,split", *rows])
+    (folder / "metadata.csv").write_text(text + "\n")
+    with pytest.raises(DataError, match=message):
+        simulate(tmp_path / "out", source_dir=folder)
+    assert not (tmp_path / "out").exists()
