@@ -226,6 +226,7 @@ def check_deal(
     splits: Mapping[int, str],
     where: str,
     remedy: str,
+    classes: Iterable[str] = (),
 ) -> None:
     """Refuses a deal in which a class is absent from a split.
 
@@ -235,12 +236,13 @@ def check_deal(
         splits: titles of the required splits, by number.
         where: folder or table of the groups.
         remedy: advice for the user.
+        classes: that must be in the splits besides those of the groups.
 
     Raises:
         DataError: names classes, the groups found, and the splits.
     """
     lacking = []
-    for name in sorted({name for group in groups for name in group.counts}):
+    for name in sorted({*classes, *(name for group in groups for name in group.counts)}):
         mine = [group for group in groups if group.counts.get(name)]
         present = {dealt[group.name] for group in mine}
         absent = [title for split, title in splits.items() if split not in present]
@@ -248,9 +250,9 @@ def check_deal(
             enough = " (shared with other classes)" if len(mine) >= len(splits) else ""
             shown = ", ".join(f"{group.name} with {group.counts[name]}" for group in mine[:_SHOWN])
             more = f" and {len(mine) - _SHOWN} more" if len(mine) > _SHOWN else ""
+            files = f" ({shown}{more} file(s))" if mine else ""
             lacking.append(
-                f"{name} has {len(mine)} group(s){enough} ({shown}{more} file(s)), none for"
-                f" {', '.join(absent)}"
+                f"{name} has {len(mine)} group(s){enough}{files}, none for {', '.join(absent)}"
             )
     if lacking:
         more = f"; and {len(lacking) - _SHOWN} more class(es)" if len(lacking) > _SHOWN else ""

@@ -74,6 +74,12 @@ class FeatureSettings(StftConfig):
         """Sample rate of the audio that features are computed from."""
         return recorded_hz
 
+    def highest_hz(self, recorded_hz: int) -> float:
+        """Upper edge of the highest band of features of recordings of a sample rate."""
+        half_hz = self.rate_hz(recorded_hz) / 2
+        limit_hz = self.fmax_hz if self.entry.has_mel_bands else None
+        return half_hz if limit_hz is None else min(limit_hz, half_hz)
+
     def check(self, recorded_hz: int) -> None:
         """Compares the sizes with the sample rate of the recordings.
 

@@ -22,6 +22,7 @@ N_NOISE_DIRECTIONS = 24
 EXTRA_LEVEL_DB = -6.0  # of all voices, clinks, steps or hum together, against the noise
 RESPONSE_BINS = 257  # frequencies of the response of the sphere, which is interpolated
 MAX_LOOP_SAMPLES = 2**20
+DIFFUSION_S = 0.05  # length of the bursts that make a mono recording diffuse
 
 Extra = Literal["babble", "hum", "clinks", "steps"]
 Placed = tuple[np.ndarray, np.ndarray]  # signal (n,) and direction (3,)
@@ -77,6 +78,36 @@ def render_loop(
     spectra /= np.sqrt(_mean_power(spectra[0], n_samples))
     # Channel by channel: rounding in one must not depend on the others.
     return np.stack([fft.irfft(spectrum, n_samples) for spectrum in spectra])
+
+
+def render_background(
+    recording: np.ndarray, receiver: Receiver, draw: Draw, rate_hz: int, n_samples: int
+) -> np.ndarray:
+    """Renders a mono recording as a diffuse background that repeats.
+
+    From each of many directions it comes through another short burst of noise, which keeps its
+    spectrum and times but makes the directions incoherent.
+
+    Args:
+        recording: float32 (samples,), repeated or cut to the loop.
+        receiver: the channels.
+        draw: source of everything random.
+        rate_hz: sample rate.
+        n_samples: length of the loop.
+
+    Returns:
+        float32 (channels, n_samples), W (channel 0) of unit power.
+    """
+    spectra = np.zeros((receiver.n_channels, n_samples // 2 + 1), np.complex64)
+    directions = _spread_directions(draw, N_NOISE_DIRECTIONS)
+    spectrum = fft.rfft(np.resize(recording, n_samples).astype(np.float32))
+    n_burst = min(round(DIFFUSION_S * rate_hz), n_samples)
+    decay = np.exp(np.float32(-5 / n_burst) * np.arange(n_burst, dtype=np.float32))
+    bursts = (draw.noise(n_burst) * decay for _ in directions)
+    sources = (spectrum * fft.rfft(burst, n_samples) for burst in bursts)
+    _add_sources(spectra, sources, directions, receiver, rate_hz)
+    spectra /= np.sqrt(max(_mean_power(spectra[0], n_samples), 1e-20))
+    return np.stack([fft.irfft(each, n_samples) for each in spectra])
 
 
 def _add_sources(

@@ -8,6 +8,7 @@ import numpy as np
 
 from common.simulation.moving import MovingResponses
 from common.simulation.renderer import convolve
+from common.simulation.sound_bank import DrySound
 from common.simulation.sounds.synthesis import rms
 
 Event = TypeVar("Event")
@@ -23,13 +24,14 @@ class SceneSound:
     """One event at the receiver.
 
     Attributes:
-        dry: sound without the room, float32 (samples,).
+        dry: sound without the room.
         responses: impulse responses, float32 (channels, samples), or those along a path.
         onset_sample: first sample of the responses in the scene; may be negative.
-        gain_db: level against other events; dry sounds are scaled to the same RMS.
+        gain_db: level against other events; dry sounds are scaled to the same RMS where they are
+            heard.
     """
 
-    dry: np.ndarray
+    dry: DrySound
     responses: np.ndarray | MovingResponses
     onset_sample: int
     gain_db: float
@@ -74,7 +76,8 @@ def mix_scene(
         ambience: loop of unit power in channel 0, float32 (channels, loop samples).
         ambience_start: sample of the loop at which the scene begins.
         n_samples: length of the scene.
-        snr_db: mean power of the events in channel 0 over their dry lengths, against the ambience.
+        snr_db: mean power of the events in channel 0 while their dry sounds are heard, against the
+            ambience.
 
     Returns:
         float32 (channels, n_samples); channel 0 peaks at 0.25.
@@ -92,9 +95,10 @@ def mix_scene(
 
 
 def _add_sound(mixture: np.ndarray, sound: SceneSound) -> float:
-    """Adds an event in place; returns its mean power in channel 0 over its dry length."""
-    gain = np.float32(10 ** (sound.gain_db / 20) / max(rms(sound.dry), 1e-12))
-    responses, dry = sound.responses, sound.dry * gain
+    """Adds an event in place; returns its mean power in channel 0 while the dry one is heard."""
+    x = sound.dry.samples
+    gain = np.float32(10 ** (sound.gain_db / 20) / max(rms(sound.dry.heard(x)), 1e-12))
+    responses, dry = sound.responses, x * gain
     if isinstance(responses, MovingResponses):
         channels = responses.convolve(dry)
     else:
@@ -102,7 +106,8 @@ def _add_sound(mixture: np.ndarray, sound: SceneSound) -> float:
     power = 0.0
     for number, (channel, wet) in enumerate(zip(mixture, channels, strict=True)):
         if number == 0:
-            power = float(np.mean(np.square(wet[: len(sound.dry)], dtype=np.float64)))
+            heard = sound.dry.heard(wet[: len(x)])
+            power = float(np.mean(np.square(heard, dtype=np.float64)))
         _add_clipped(channel, wet, sound.onset_sample)
     return power
 
@@ -123,24 +128,26 @@ def _add_loop(channel: np.ndarray, loop: np.ndarray, start: int, gain: np.float3
 
 
 def fit_duration(
-    examples: Sequence[np.ndarray], n_samples: int, rng: np.random.Generator
-) -> np.ndarray:
+    examples: Sequence[DrySound], n_samples: int, rng: np.random.Generator
+) -> DrySound:
     """Cuts one of several examples to a length.
 
     Args:
-        examples: sounds of one class, float32.
+        examples: sounds of one class.
         n_samples: target length.
         rng: chooses among the examples that are long enough; else the longest is repeated.
 
     Returns:
-        float32 (n_samples,), cut ends faded over 10 ms at 48 kHz.
+        Sound of `n_samples`, cut ends faded over 10 ms at 48 kHz.
     """
-    long_enough = [example for example in examples if len(example) >= n_samples]
+    long_enough = [example for example in examples if len(example.samples) >= n_samples]
     if long_enough:
-        sound = np.array(long_enough[int(rng.integers(len(long_enough)))][:n_samples])
+        chosen = long_enough[int(rng.integers(len(long_enough)))]
+        sound = np.array(chosen.samples[:n_samples])
     else:
-        sound = np.resize(max(examples, key=len), n_samples)
+        chosen = max(examples, key=lambda each: len(each.samples))
+        sound = np.resize(chosen.samples, n_samples)
     n_fade = min(480, n_samples // 2)
     if n_fade:
         sound[-n_fade:] *= np.linspace(1, 0, n_fade, dtype=np.float32)
-    return sound
+    return DrySound(sound, chosen.active)

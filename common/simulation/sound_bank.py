@@ -1,9 +1,9 @@
 """Recipes of synthetic sounds by name, and banks of examples or own recordings."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from common.simulation.sounds.synthesis import (
     to_unit_peak,
 )
 
+Spans = tuple[tuple[int, int], ...]  # first and last sample, exclusive, of stretches
 # (draw, rate_hz, duration_s) -> float32 (samples,)
 SoundRecipe = Callable[[Draw, int, float], np.ndarray]
 
@@ -142,29 +143,61 @@ def deal(paths: Sequence[Path], n_sets: int, rng: np.random.Generator) -> list[l
     return [shuffled[number::n_sets] for number in range(n_sets)]
 
 
-def read_source(path: Path, rate_hz: int, longest_s: float) -> np.ndarray:
+@dataclass(frozen=True)
+class DrySound:
+    """A dry sound.
+
+    Attributes:
+        samples: float32 (samples,).
+        active: first and last sample, exclusive, of each stretch in which it is heard; none: all.
+    """
+
+    samples: np.ndarray
+    active: Spans = ()
+
+    def heard(self, x: np.ndarray) -> np.ndarray:
+        """Samples of `x`, which begins as the sound, in which the sound is heard."""
+        parts = [x[start:stop] for start, stop in self.active if start < len(x)]
+        return np.concatenate(parts) if parts else x
+
+
+def read_source(
+    path: Path, rate_hz: int, longest_s: float, active_s: Sequence[tuple[float, float]] = ()
+) -> DrySound:
     """Reads an own recording as a dry sound: mono, resampled, without silence at its ends.
 
     Args:
         path: any format that soundfile reads, any sample rate and number of channels.
         rate_hz: target sample rate.
         longest_s: maximum duration.
+        active_s: seconds of the recording in which the sound is heard, in order of time, from the
+            first to the last of which it is taken; none: from the first to the last sample above
+            `SILENCE_DB`.
 
     Returns:
-        float32 (samples,), peak 1.
+        The sound, peak 1.
 
     Raises:
         DataError: the file is silent, or cannot be used, see `common.audio.files.read_audio`.
     """
     mono = read_mono(path, rate_hz)[:, 0]
+    spans = [(round(begin * rate_hz), round(end * rate_hz)) for begin, end in active_s]
+    if spans:
+        mono = mono[spans[0][0] : spans[-1][1]]
     if not np.any(mono):
+        where = " in its active seconds" if spans else ""
         raise DataError(
-            f"{path} holds no usable sound. Expected: samples that are not all zero. Remove or"
-            " replace it."
+            f"{path} holds no usable sound{where}. Expected: samples that are not all zero. Remove"
+            " or replace it."
         )
-    loud = np.flatnonzero(np.abs(mono) >= np.abs(mono).max() * 10 ** (SILENCE_DB / 20))
-    sound = mono[loud[0] : loud[-1] + 1][: round(longest_s * rate_hz)]
-    return to_unit_peak(fade_edges(sound, rate_hz, 0.001, 0.01))
+    if not spans:
+        loud = np.flatnonzero(np.abs(mono) >= np.abs(mono).max() * 10 ** (SILENCE_DB / 20))
+        mono = mono[loud[0] : loud[-1] + 1]
+    first = spans[0][0] if spans else 0
+    sound = mono[: round(longest_s * rate_hz)]
+    active = tuple((start - first, min(stop - first, len(sound))) for start, stop in spans)
+    heard = tuple(span for span in active if span[0] < span[1])
+    return DrySound(to_unit_peak(fade_edges(sound, rate_hz, 0.001, 0.01)), heard)
 
 
 @dataclass(frozen=True)
@@ -174,20 +207,29 @@ class SoundBank:
     Attributes:
         path: .npy file, float32 (samples,), all examples one after the other.
         spans: (class, set) -> (start, stop) of each of its examples.
+        active: (class, set) -> stretches of each of its examples in which these are heard, see
+            `DrySound`; further examples, and those of other keys, are heard all the time.
     """
 
     path: Path
-    spans: Mapping[tuple[str, int], tuple[tuple[int, int], ...]]
+    spans: Mapping[tuple[str, int], Spans]
+    active: Mapping[tuple[str, int], tuple[Spans, ...]] = field(default_factory=dict)
 
     def examples(self, name: str, set_number: int) -> list[np.ndarray]:
         """Examples of a class in a set, each float32 (samples,), not copied."""
         samples = mapped_array(self.path)
         return [samples[start:stop] for start, stop in self.spans[name, set_number]]
 
+    def sounds(self, name: str, set_number: int) -> list[DrySound]:
+        """Examples of a class in a set, and the stretches in which they are heard."""
+        examples = self.examples(name, set_number)
+        pairs = zip_longest(examples, self.active.get((name, set_number), ()), fillvalue=())
+        return [DrySound(np.asarray(samples), active) for samples, active in pairs]
+
     @classmethod
     def planned(cls, path: Path, lengths: Mapping[tuple[str, int], Sequence[int]]) -> "SoundBank":
         """Places examples of some lengths, in samples, in a file that `write` makes."""
-        spans: dict[tuple[str, int], tuple[tuple[int, int], ...]] = {}
+        spans: dict[tuple[str, int], Spans] = {}
         end = 0
         for key, each in lengths.items():
             edges = np.cumsum([end, *each]).tolist()

@@ -145,9 +145,10 @@ def _check_scenes(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
     n, wanted = len(names), dataset.n_folds * dataset.mixtures_per_fold
     _count(task, report, "scenes", n, min(n, wanted), PUBLISHED_SCENES, table)
     groups = data.read_scene_groups(task.dataset_dir, dataset)
-    if groups and not _list_is_given(task):
-        lists.scene_folds(names, groups, dataset, str(table))  # refuses too few
-    if n < wanted and not groups:
+    given = data.read_scene_folds(task.dataset_dir, dataset)
+    if not _list_is_given(task):
+        lists.scene_folds(names, groups, dataset, str(table), given)  # refuses too few
+    if n < wanted and not groups and not given:
         report.warn(f"{n} scenes serve {wanted} mixtures: the same ones are in several folds.")
     paths = {name: sound_path(table.parent / "audio", name) for name in names}
     renamed = [f"{path.name} for {name}" for name, path in paths.items() if path.name != name]

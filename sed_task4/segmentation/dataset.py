@@ -21,6 +21,7 @@ LIST_NAME = "mixture.yaml"
 EVENT_COLUMNS = ("fname", "label", "manually_verified")
 SCENE_COLUMNS = ("filename", "scene_label")
 GROUP_COLUMN = "group"  # optional in both tables: the source of a file
+FOLD_COLUMN = "fold"  # optional in both tables: the fold of a file, else drawn
 NO_SCENE = "white_noise"  # in place of a scene
 _EVENT_KEYS = ("event_audio_name", "event_label", "onset", "offset")
 _MIXTURE_KEYS = ("mixture_name", "fold", "scene_audio_name", "events")
@@ -208,12 +209,14 @@ class EventFile:
         label: its class.
         verified: True if a person has listened to it and confirmed the label.
         group: its source; None without a column group in the table.
+        fold: number of its fold; None without a column fold.
     """
 
     name: str
     label: str
     verified: bool
     group: str | None = None
+    fold: int | None = None
 
 
 @dataclass(frozen=True)
@@ -407,7 +410,7 @@ def parse_event_files(text: str, source: str = "train.csv") -> list[EventFile]:
     Raises:
         DataError: a row cannot be used; names the line.
     """
-    rows = _parse_rows(text, EVENT_COLUMNS, source, (GROUP_COLUMN,))
+    rows = _parse_rows(text, EVENT_COLUMNS, source, (GROUP_COLUMN, FOLD_COLUMN))
     flags = ("0", "1")
     verified = "manually_verified 0 or 1"
     _check_rows(rows, lambda row: row["manually_verified"] in flags, verified, source)
@@ -415,11 +418,21 @@ def parse_event_files(text: str, source: str = "train.csv") -> list[EventFile]:
     _check_rows(rows, lambda row: is_file_name(row["fname"]), _FILE, source)
     _check_different([row["fname"] for row in rows.values()], list(rows), source)
     _check_rows(rows, _has_group, _GROUP, source)
+    _check_rows(rows, _has_fold, _FOLD, source)
     files = []
     for row in rows.values():
+        sources = row.get(GROUP_COLUMN), int(row[FOLD_COLUMN]) if FOLD_COLUMN in row else None
         is_verified = row["manually_verified"] == "1"
-        files.append(EventFile(row["fname"], row["label"], is_verified, row.get(GROUP_COLUMN)))
+        files.append(EventFile(row["fname"], row["label"], is_verified, *sources))
     return files
+
+
+def _has_fold(row: Mapping[str, str]) -> bool:
+    text = row.get(FOLD_COLUMN, "1")
+    return text.isascii() and text.isdigit() and int(text[:9]) >= 1
+
+
+_FOLD = "the number of a fold, from 1, in each row"
 
 
 def _has_group(row: Mapping[str, str]) -> bool:
@@ -461,6 +474,22 @@ def read_scene_groups(dataset_dir: Path, dataset: DatasetConfig) -> dict[str, st
     _check_rows(rows, _has_group, _GROUP, str(path))
     grouped = (row for row in rows.values() if GROUP_COLUMN in row)
     return {row["filename"].rpartition("/")[2]: row[GROUP_COLUMN] for row in grouped}
+
+
+def read_scene_folds(dataset_dir: Path, dataset: DatasetConfig) -> dict[str, int]:
+    """Reads the fold of each scene by name; empty without a column fold.
+
+    Raises:
+        DataError: the table cannot be used.
+    """
+    path = scenes_folder(dataset_dir, dataset) / "meta.csv"
+    if not path.is_file():
+        return {}
+    text = read_text(path, "Unpack the scenes again.")
+    rows = _parse_rows(text, SCENE_COLUMNS, str(path), (FOLD_COLUMN,))
+    _check_rows(rows, _has_fold, _FOLD, str(path))
+    known = (row for row in rows.values() if FOLD_COLUMN in row)
+    return {row["filename"].rpartition("/")[2]: int(row[FOLD_COLUMN]) for row in known}
 
 
 def scenes_folder(dataset_dir: Path, dataset: DatasetConfig) -> Path:

@@ -231,7 +231,8 @@ def check(dataset_dir: Path, dataset: DatasetConfig) -> None:
     if record.is_file():
         names = data.read_scene_names(dataset_dir, dataset)
         groups = data.read_scene_groups(dataset_dir, dataset)
-        _check_same(record, _list_settings(dataset, table, names, groups), path)
+        folds = data.read_scene_folds(dataset_dir, dataset)
+        _check_same(record, _list_settings(dataset, table, names, groups, folds), path)
     mixtures = data.parse_mixtures(text, folder, dataset, str(path))
     scenes_dir = data.scenes_folder(dataset_dir, dataset)
     _check_folder(folder, settings, _files_used(mixtures, table, scenes_dir, dataset))
@@ -290,7 +291,8 @@ def _list_text(
         return data.read_text(path, MIX)
     scene_names = data.read_scene_names(dataset_dir, dataset)
     scene_groups = data.read_scene_groups(dataset_dir, dataset)
-    settings = _list_settings(dataset, table, scene_names, scene_groups)
+    given_folds = data.read_scene_folds(dataset_dir, dataset)
+    settings = _list_settings(dataset, table, scene_names, scene_groups, given_folds)
     if path.is_file() and not overwrite:
         _check_same(record, settings, path)
         return data.read_text(path, MIX)
@@ -298,11 +300,16 @@ def _list_text(
     lists.warn_absent_classes(files, dataset)
     _log_sources(table, scene_names, scene_groups)
     folds = lists.folds_of(files, dataset, str(table.path))
-    if scene_groups:  # refused here, where the table can be named
-        scene_table = data.scenes_folder(dataset_dir, dataset) / "meta.csv"
-        lists.scene_folds(scene_names, scene_groups, dataset, str(scene_table))
+    # Refused here, where the table can be named.
+    scene_table = str(data.scenes_folder(dataset_dir, dataset) / "meta.csv")
+    lists.scene_folds(scene_names, scene_groups, dataset, scene_table, given_folds)
     mixtures = lists.draw_mixtures(
-        files, _durations_s(table, dataset), scene_names, dataset, scene_groups=scene_groups
+        files,
+        _durations_s(table, dataset),
+        scene_names,
+        dataset,
+        scene_groups=scene_groups,
+        given_folds=given_folds,
     )
     text = data.format_mixtures(mixtures)
     remove_temporaries(path.parent)
@@ -333,6 +340,7 @@ def _list_settings(
     table: EventSounds,
     scene_names: Sequence[str],
     scene_groups: Mapping[str, str],
+    given_folds: Mapping[str, int],
 ) -> dict[str, Any]:
     """Lists everything that the list of mixtures depends on, as JSON stores it."""
     names = ["classes", "mixtures_per_fold", "events_per_mixture", "first_onset_s", "onset_step_s"]
@@ -340,8 +348,12 @@ def _list_settings(
     sounds = []
     for file in table.files:
         group = "" if file.group is None else f",{file.group}"
-        sounds.append(f"{file.name},{file.label},{file.verified}{group}")
+        fold = "" if file.fold is None else f",fold {file.fold}"
+        sounds.append(f"{file.name},{file.label},{file.verified}{group}{fold}")
     scenes = [f"{name},{scene_groups[name]}" if scene_groups else name for name in scene_names]
+    scenes = [
+        f"{each},fold {fold}" for each, fold in zip(scenes, given_folds.values(), strict=False)
+    ] or scenes
     digests = {"sounds": text_digest(sounds), "scenes": text_digest(scenes)}
     return as_stored({name: getattr(dataset, name) for name in names} | digests)
 

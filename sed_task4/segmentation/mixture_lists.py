@@ -52,6 +52,8 @@ def folds_of(
 ) -> np.ndarray:
     """Deals sound files into folds: as published, or whole groups with a column group.
 
+    Folds of the column fold are kept.
+
     Args:
         files: all sound files, in the order of their table.
         dataset: number of folds, seed and classes.
@@ -61,8 +63,13 @@ def folds_of(
         The fold of each file, from 1, int64 (n_files,).
 
     Raises:
-        DataError: a class whose sounds are mixed has fewer groups than there are folds.
+        DataError: a class whose sounds are mixed has fewer groups than there are folds, or the
+            table has others than these.
     """
+    if any(file.fold is not None for file in files):
+        given = {file.name: file.fold or 0 for file in files}
+        _check_given(given, dataset, source)
+        return np.array(list(given.values()), np.int64)
     if not any(file.group is not None for file in files):
         return draw_folds(len(files), dataset.n_folds, dataset.mixture_seed)
     mixed = set(select_files(files, dataset).tolist())
@@ -72,26 +79,43 @@ def folds_of(
     return np.array([folds[str(file.group)] for file in files], np.int64)
 
 
+def _check_given(given: Mapping[str, int], dataset: DatasetConfig, source: str) -> None:
+    """Refuses folds of a table that the dataset does not have."""
+    for name, fold in given.items():
+        if not 1 <= fold <= dataset.n_folds:
+            raise DataError(
+                f"{source}: the fold of {name} is {fold}. Expected: 1 to `dataset.n_folds`,"
+                f" {dataset.n_folds}. Correct the column fold, or set `dataset.n_folds`."
+            )
+
+
 def scene_folds(
     names: Sequence[str],
     groups: Mapping[str, str],
     dataset: DatasetConfig,
     source: str = "the scenes",
-) -> dict[str, int]:
+    given: Mapping[str, int] | None = None,
+) -> dict[str, int] | None:
     """Deals scenes into folds, whole groups.
 
     Args:
         names: all scenes.
-        groups: the group of each.
+        groups: the group of each; empty: unknown.
         dataset: number of folds and seed.
         source: origin of the scenes, for errors.
+        given: the fold of each by the column fold, which is kept; None or empty: there is none.
 
     Returns:
-        The fold of each scene, from 1.
+        The fold of each scene, from 1; None: all folds use all scenes.
 
     Raises:
-        DataError: there are fewer groups than folds.
+        DataError: there are fewer groups than folds, or the table has others than these.
     """
+    if given:
+        _check_given(given, dataset, source)
+        return dict(given)
+    if not groups:
+        return None
     folds = _deal([(groups[name], ["scenes"]) for name in names], dataset, source)
     return {name: folds[groups[name]] for name in names}
 
@@ -171,6 +195,7 @@ def draw_mixtures(
     dataset: DatasetConfig,
     audio_dir: Path = Path(),
     scene_groups: Mapping[str, str] | None = None,
+    given_folds: Mapping[str, int] | None = None,
 ) -> list[Mixture]:
     """Draws all mixtures: the verified sounds of each fold in turn, and the next scene.
 
@@ -181,6 +206,7 @@ def draw_mixtures(
         dataset: classes, numbers, times and seed.
         audio_dir: folder of the mixtures.
         scene_groups: the source of each scene, in one fold only; None or empty: unknown.
+        given_folds: the fold of each scene, if it is not to be drawn.
 
     Returns:
         The mixtures of the first fold, then those of the second ..., with consecutive numbers.
@@ -192,7 +218,7 @@ def draw_mixtures(
     random_state = np.random.RandomState(dataset.mixture_seed)
     scenes = np.array(scene_names)
     random_state.shuffle(scenes)
-    fold_of_scene = scene_folds(scene_names, scene_groups, dataset) if scene_groups else None
+    fold_of_scene = scene_folds(scene_names, scene_groups or {}, dataset, given=given_folds)
     mixtures: list[Mixture] = []
     for fold in range(1, dataset.n_folds + 1):
         chosen = usable[folds[usable] == fold]
@@ -205,6 +231,11 @@ def draw_mixtures(
         if fold_of_scene is not None:
             mine = np.array([name for name in scenes.tolist() if fold_of_scene[name] == fold])
             first = len(mixtures)
+            if not len(mine):
+                raise DataError(
+                    f"Fold {fold} of {dataset.n_folds} has no scene. Add scenes, or correct the"
+                    " column fold of meta.csv."
+                )
         shape = dataset.mixtures_per_fold, dataset.events_per_mixture
         indices = repeat_array(chosen, shape[0] * shape[1], random_state)
         for group in indices.reshape(shape):

@@ -13,6 +13,7 @@ import numpy as np
 
 from common.errors import DataError
 from common.simulation.random_streams import random_stream
+from common.simulation.source_selection import SoundSets
 from sed_task4 import dataset as data
 from sed_task4.clips.layouts import LAYOUTS, SUFFIXES, Layout
 from sed_task4.dataset import DatasetConfig
@@ -23,7 +24,10 @@ MIN_DURATION_S = 0.25  # of events, as in the real annotations
 MIN_GAP_S = 0.16  # events of one class closer than 0.15 s would be annotated as one
 MAX_EVENTS = 12  # of one class in a clip
 EMPTY_EVERY = 75  # one of 75 real clips has no events
-SETS = {0: "training", 1: "validation and test", 2: "evaluation"}  # disjoint sets of own recordings
+# Sets of own recordings. Synthetic validation clips have those of set 1, unless the recordings have
+# parts; these four are disjoint then.
+SETS = {0: "training", 1: "validation and test", 2: "evaluation", 3: "synthetic validation"}
+_PARTS = {0: "train", 1: "test", 2: "test", 3: "validation"}
 TEST_EVERY = 4  # of the 2019 validation clips are test clips of 2018
 
 Phrasing = Literal["same", "each", "running"]
@@ -191,12 +195,19 @@ SUBSETS: Mapping[str, SubsetPlan] = {
     "eval": SubsetPlan("validation", 2, 4_000_001),
     "synthetic20": SubsetPlan("synthetic", 0, 0),
     "synthetic21_train": SubsetPlan("synthetic", 0, 0),
-    "synthetic21_validation": SubsetPlan("synthetic", 1, 0),
+    "synthetic21_validation": SubsetPlan("synthetic", 3, 0),
     "audioset_strong": SubsetPlan("validation", 0, 5_000_001),
     "maestro_real_train": SubsetPlan("maestro", 0, 0, hop_s=1.0),
     "maestro_real_validation": SubsetPlan("maestro", 1, 50, hop_s=5.0),
 }
 PARTS_OF_VALIDATION = ("test_dcase2018", "eval_dcase2018")  # lists of some of its clips
+
+
+def sound_sets(layout: Layout) -> SoundSets:
+    """Sets of own recordings, and the parts of these that the subsets of a layout take."""
+    used = {SUBSETS[name].set_number for name in LAYOUTS[layout] if name in SUBSETS}
+    parts = {number: part for number, part in _PARTS.items() if number in used}
+    return SoundSets(SETS, parts, shared={3: 1})
 
 
 @dataclass(frozen=True)
@@ -265,6 +276,14 @@ def clip_stream(
     return random_stream(settings.seed, settings.version, GENERATOR_NAME, base, name, *purpose)
 
 
+def is_synthetic(clip: Slot | ClipPlan, settings: SceneSettings, class_name: str) -> bool:
+    """True if the sounds of a class are synthetic in a clip in spite of own recordings."""
+    if not settings.synthetic_share:
+        return False
+    stream = clip_stream(settings, clip.subset, clip.name, "synthetic", class_name)
+    return bool(stream.random() < settings.synthetic_share)
+
+
 def plan_clip(
     slot: Slot,
     settings: SceneSettings,
@@ -294,7 +313,9 @@ def plan_clip(
     chosen = rng.choice(len(names), n, replace=False, p=shares)
     events: list[PlannedEvent] = []
     for index in chosen:
-        draw_event = _event_drawer(names[index], rng, own_durations_s.get(names[index], ()))
+        synthetic = is_synthetic(slot, settings, names[index])
+        own_s = () if synthetic else own_durations_s.get(names[index], ())
+        draw_event = _event_drawer(names[index], rng, own_s)
         events += _draw_events(names[index], domain, settings.clip_s, rng, draw_event)
     events.sort(key=lambda event: (event.onset_s, event.class_name))
     return ClipPlan(slot.subset, slot.name, tuple(events))

@@ -1,8 +1,8 @@
 """Rendering of clips: sounds of events, backgrounds, and the file of one clip."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise, product
 from pathlib import Path
@@ -11,15 +11,14 @@ from typing import NamedTuple
 import numpy as np
 
 from common.audio.files import write_wav
-from common.errors import DataError
 from common.runtime.parallel import parallel_map
 from common.settings.parallel import ParallelConfig
-from common.simulation import backgrounds, sound_bank, source_selection
+from common.simulation import backgrounds, sound_bank
 from common.simulation.backgrounds import LOOP_KINDS, LoopKind
-from common.simulation.own_recordings import BACKGROUND, find_backgrounds
+from common.simulation.own_recordings import BACKGROUND
 from common.simulation.random_streams import Draw, random_stream
 from common.simulation.scenes import fit_duration
-from common.simulation.sound_bank import SoundBank
+from common.simulation.sound_bank import DrySound, SoundBank
 from common.simulation.sounds.synthesis import fade_edges, rms
 from common.simulation.source_selection import SoundSelection
 from sed_task4.clips.layouts import Layout, subset_place
@@ -61,78 +60,47 @@ class RenderContext:
     scratch: Path
 
 
-def select_sounds(
-    classes: Sequence[str], set_numbers: Sequence[int], settings: SceneSettings, folder: Path | None
-) -> list[SoundSelection]:
-    """Selects the sounds of each class and set; see `common.simulation.source_selection`."""
-    select = source_selection.select_sounds
-    return select(classes, set_numbers, planning.SETS, planning.EVENT_SOUNDS, settings, folder)
-
-
 def build_bank(
     wanted: Sequence[SoundSelection],
     settings: SceneSettings,
-    background_dir: Path | None,
     scratch: Path,
     parallel: ParallelConfig,
 ) -> SoundBank | None:
     """Stores own recordings and backgrounds in a file that all processes map into memory.
 
+    Args:
+        wanted: sounds of classes, and backgrounds under the name `BACKGROUND`.
+        settings: the sample rate and the longest sounds.
+        scratch: folder of the file.
+        parallel: number of processes and their engine.
+
     Returns:
         The bank; None without own recordings and backgrounds.
     """
-    names = {selection.class_name for selection in wanted}
-    longest_s = dict.fromkeys(names, settings.longest_source_s)
-    set_numbers = sorted({selection.set_number for selection in wanted})
-    chosen = select_backgrounds(background_dir, set_numbers, settings)
-    folders = [selection for selection in wanted if selection.recordings] + chosen
-    read = partial(_read_order, longest_s=longest_s, rate_hz=settings.sample_rate_hz)
-    made = dict(parallel_map(read, folders, parallel))
-    keys = [(selection.class_name, selection.set_number) for selection in folders]
-    if not folders:
+    given = [selection for selection in wanted if selection.recordings]
+    if not given:
         return None
-    return SoundBank.store(scratch / "bank.npy", {key: made[key] for key in keys})
+    read = partial(_read_selection, settings=settings)
+    made = dict(parallel_map(read, given, parallel))
+    sounds = {key: [sound.samples for sound in made[key]] for key in map(_key, given)}
+    active = {key: tuple(sound.active for sound in made[key]) for key in sounds}
+    return replace(SoundBank.store(scratch / "bank.npy", sounds), active=active)
 
 
-def select_backgrounds(
-    background_dir: Path | None, set_numbers: Sequence[int], settings: SceneSettings
-) -> list[SoundSelection]:
-    """Deals own backgrounds, in any folders below `background_dir`, into disjoint sets.
-
-    Args:
-        background_dir: their folder; None: there are none.
-        set_numbers: the needed sets.
-        settings: the seed.
-
-    Raises:
-        DataError: there are no recordings, or too few groups of them for the needed sets.
-    """
-    if background_dir is None:
-        return []
-    found = find_backgrounds(background_dir)
-    if not found.files:
-        raise DataError(
-            f"{background_dir} has no recording. Expected: sound files, such as .wav, in any"
-            " folders below it. Correct `simulation.background_dir`, or set it to null."
-        )
-    wanted = {number: planning.SETS[number] for number in set_numbers}
-    dealt = source_selection.deal_own_recordings(
-        found, planning.SETS, wanted, settings, background_dir, "background_dir"
-    )[BACKGROUND]
-    absent = [title for number, title in wanted.items() if not dealt[number]]
-    if absent:
-        names = ", ".join(absent)
-        logger.warning("%s: too few recordings, synthetic ones in %s.", background_dir, names)
-    dealt_files = ((number, tuple(files)) for number, files in dealt.items() if files)
-    return [SoundSelection(BACKGROUND, number, files) for number, files in dealt_files]
+def _key(selection: SoundSelection) -> tuple[str, int]:
+    return selection.class_name, selection.set_number
 
 
-def _read_order(
-    selection: SoundSelection, longest_s: Mapping[str, float], rate_hz: int
-) -> tuple[tuple[str, int], list[np.ndarray]]:
-    limit_s = longest_s.get(selection.class_name, LONGEST_BACKGROUND_S)
-    read = partial(sound_bank.read_source, rate_hz=rate_hz, longest_s=limit_s)
-    return (selection.class_name, selection.set_number), list(map(read, selection.recordings))
+def _read_selection(
+    selection: SoundSelection, settings: SceneSettings
+) -> tuple[tuple[str, int], list[DrySound]]:
+    is_background = selection.class_name == BACKGROUND
+    longest_s = LONGEST_BACKGROUND_S if is_background else settings.longest_source_s
+    read = partial(sound_bank.read_source, rate_hz=settings.sample_rate_hz, longest_s=longest_s)
+    pairs = zip(selection.recordings, selection.active, strict=True)
+    return _key(selection), [
+        read(path, active_s=() if is_background else active_s) for path, active_s in pairs
+    ]
 
 
 def build_loops(
@@ -179,10 +147,10 @@ def render_clip(plan: ClipPlan, context: RenderContext) -> np.ndarray:
         events = [event for event in plan.events if event.class_name == class_name]
         snr_db = levels.uniform(lowest_db, highest_db)
         for event, sound in zip(events, _sounds(class_name, events, plan, context), strict=True):
-            start = round(event.onset_s * rate_hz)
-            room = len(track[start : start + len(sound)])
-            gain = np.float32(10 ** (snr_db / 20) / max(rms(sound), 1e-9))
-            track[start : start + room] += gain * sound[:room]
+            x, start = sound.samples, round(event.onset_s * rate_hz)
+            room = len(track[start : start + len(x)])
+            gain = np.float32(10 ** (snr_db / 20) / max(rms(sound.heard(x)), 1e-9))
+            track[start : start + room] += gain * x[:room]
     return _recorded(track, plan, context)
 
 
@@ -192,19 +160,26 @@ def _stream(plan: ClipPlan, settings: SceneSettings, *purpose: str) -> np.random
 
 def _sounds(
     class_name: str, events: Sequence[PlannedEvent], plan: ClipPlan, context: RenderContext
-) -> list[np.ndarray]:
-    """Makes the sounds of the events of one class, each float32 of its event's length."""
-    settings = context.settings
-    rate_hz = settings.sample_rate_hz
+) -> list[DrySound]:
+    """Makes the sounds of the events of one class, each of its event's length."""
+    rate_hz = context.settings.sample_rate_hz
     lengths = [max(round(event.duration_s * rate_hz), 1) for event in events]
     examples = _own_examples(context.bank, class_name, plan.set_number)
-    if examples:
-        rng = _stream(plan, settings, "examples", class_name)
-        sounds = []
-        for event, length in zip(events, lengths, strict=True):
-            choices = examples if event.example is None else [examples[event.example]]
-            sounds.append(fit_duration(choices, length, rng))
-        return sounds
+    if not examples or planning.is_synthetic(plan, context.settings, class_name):
+        return list(map(DrySound, _synthetic_sounds(class_name, lengths, plan, context)))
+    rng = _stream(plan, context.settings, "examples", class_name)
+    sounds = []
+    for event, length in zip(events, lengths, strict=True):
+        choices = examples if event.example is None else [examples[event.example]]
+        sounds.append(fit_duration(choices, length, rng))
+    return sounds
+
+
+def _synthetic_sounds(
+    class_name: str, lengths: Sequence[int], plan: ClipPlan, context: RenderContext
+) -> list[np.ndarray]:
+    """Synthesises the sounds of the events of one class, float32 of these lengths."""
+    settings, rate_hz = context.settings, context.settings.sample_rate_hz
     sound = planning.ALL_SOUNDS[class_name]
     if sound.phrasing == "running":
         draw = _draw(plan, settings, class_name, 0)
@@ -220,9 +195,9 @@ def _sounds(
     return sounds
 
 
-def _own_examples(bank: SoundBank | None, name: str, set_number: int) -> list[np.ndarray]:
+def _own_examples(bank: SoundBank | None, name: str, set_number: int) -> list[DrySound]:
     known = bank is not None and (name, set_number) in bank.spans
-    return bank.examples(name, set_number) if bank is not None and known else []
+    return bank.sounds(name, set_number) if bank is not None and known else []
 
 
 def _draw(plan: ClipPlan, settings: SceneSettings, class_name: str, number: int) -> Draw:
@@ -248,7 +223,7 @@ def _background(plan: ClipPlan, context: RenderContext, draw: Draw, n: int) -> n
     """Makes the background of a clip, unit RMS, float32 (n,)."""
     own = _own_examples(context.bank, BACKGROUND, plan.set_number)
     if own:
-        recording = draw.choice(own)
+        recording = draw.choice(own).samples
         chosen = backgrounds.repeat_from(recording, int(draw.rng.integers(len(recording))), n)
         return (chosen / max(rms(chosen), 1e-6)).astype(np.float32)
     kinds, numbers = LOOP_KINDS if plan.domain.real else (), range(context.settings.loops_per_set)

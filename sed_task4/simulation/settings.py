@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
 
 from common.settings.section import Section
+from common.simulation.own_recordings import Folders
 from common.simulation.simulator import complete_settings
 
 GENERATOR_VERSION = "1"  # changes when the same settings give other samples
@@ -84,25 +84,29 @@ class SimulationConfig(Section):
         description="Other subsets differ from the synthetic one in level, spectrum and reverb.",
     )
     variation: float = Field(1.0, ge=0, le=1, description="Variation of synthetic examples.")
-    source_dir: Path | None = Field(
+    source_dir: Folders | None = Field(
         None,
-        description=(
-            "Own recordings, one folder per class; null: synthetic sounds. All of one source, by "
-            "`file,group` of a metadata.csv or as <class>/<source>/*.wav, are in one split."
-        ),
+        description="Own recordings, one folder or several: <class>/*.wav, or labelled in"
+        " metadata.csv; null: synthetic sounds. All of one source, by `file,group` in metadata.csv"
+        " or as <class>/<source>/*.wav, are in one split; those of folders train, validation and"
+        " test, or of its column split, are in such sets only.",
     )
     on_missing: Literal["synth", "error"] = Field(
         "synth", description="Classes without recordings: synthetic sounds or an error."
     )
+    synthetic_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of synthetic sounds among those of a class with own recordings.",
+    )
     longest_source_s: float = Field(
         5.0, gt=0, description="Maximum length of own recordings, which are cut."
     )
-    background_dir: Path | None = Field(
+    background_dir: Folders | None = Field(
         None,
-        description=(
-            "Own backgrounds in any folders below; null: synthetic ones. All of one source, by "
-            "`file,group` of a metadata.csv, are in one split."
-        ),
+        description="Own backgrounds in any folders below, one folder or several; null: synthetic"
+        " ones. Parts and sources as of `source_dir`, sources by metadata.csv only.",
     )
 
     @field_validator("clips_per_subset")
@@ -138,6 +142,7 @@ class SceneSettings:
     variation: float
     on_missing: Literal["synth", "error"]
     longest_source_s: float
+    synthetic_share: float = 0.0
 
 
 def scene_settings(simulation: SimulationConfig, seed: int, clip_s: float = 10.0) -> SceneSettings:

@@ -18,12 +18,19 @@ from common.simulation.dataset_folder import text_digest
 from common.simulation.own_recordings import background_digest, source_digest
 from common.simulation.simulator import SimulationReport, Simulator
 from common.simulation.sound_bank import SoundBank, check_rate
-from common.simulation.source_selection import SoundSelection, count_sources
+from common.simulation.source_selection import (
+    SoundSelection,
+    count_sources,
+    mixed,
+    report_bandwidths,
+    select_backgrounds,
+    select_sounds,
+)
 from sed_task4.clips.layouts import LAYOUTS, SUFFIXES, Layout, subset_place
 from sed_task4.dataset import DatasetConfig
 from sed_task4.simulation import plans as planning
 from sed_task4.simulation import rendering
-from sed_task4.simulation.plans import SETS, SUBSETS, TEST_EVERY, ClipPlan
+from sed_task4.simulation.plans import SETS, SUBSETS, TEST_EVERY, ClipPlan, sound_sets
 from sed_task4.simulation.settings import (
     SceneSettings,
     SimulationConfig,
@@ -56,6 +63,7 @@ class Task4Simulator(Simulator[ClipPlan, SoundBank | None]):
         simulation: sizes, levels and sounds.
         dataset: layout, classes and length of a clip; data of 2018 lie in `root`/dataset.
         subsets: subsets to write; None: all of the layout. Not used with annotations.
+        highest_hz: upper edge of the highest band of the features; None: unknown.
     """
 
     unit: ClassVar[str] = "clips"
@@ -63,13 +71,15 @@ class Task4Simulator(Simulator[ClipPlan, SoundBank | None]):
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     subsets: Sequence[str] | None = None
+    highest_hz: float | None = None
 
     @classmethod
     def of_task(cls, task: Any, annotations: Path | None = None) -> "Task4Simulator":
         """Simulates the layout and the subsets that a task reads."""
         common = {"seed": task.seed, "parallel": task.parallel, "annotations": annotations}
         folder = Path(task.dataset_dir)
-        return cls(folder, task.simulation, task.dataset, task.set_names, **common)
+        highest_hz = task.features.highest_hz(task.dataset.sample_rate_hz)
+        return cls(folder, task.simulation, task.dataset, task.set_names, highest_hz, **common)
 
     @cached_property
     def settings(self) -> SceneSettings:
@@ -95,12 +105,16 @@ class Task4Simulator(Simulator[ClipPlan, SoundBank | None]):
         kept = subsets_of_settings(LAYOUTS[self.dataset.layout])
         numbers = settings["clips_per_subset"].items()
         settings["clips_per_subset"] = {name: n for name, n in numbers if name in kept}
+        if not settings["synthetic_share"]:  # datasets written before it stay valid
+            del settings["synthetic_share"]
+        sources, backgrounds = self.simulation.source_dir, self.simulation.background_dir
+        titles = tuple(SETS.values())
         return {
             **settings,
             "layout": self.dataset.layout,
             "classes": self.dataset.classes,
-            "own_recordings": source_digest(self.simulation.source_dir, self.dataset.classes),
-            "own_backgrounds": background_digest(self.simulation.background_dir),
+            "own_recordings": source_digest(sources, self.dataset.classes, titles),
+            "own_backgrounds": background_digest(backgrounds, titles),
             "annotations": text_digest([path.read_text("utf-8", "replace") for path in given]),
         }
 
@@ -159,12 +173,23 @@ class Task4Simulator(Simulator[ClipPlan, SoundBank | None]):
 
     def select_sounds(self, set_numbers: Iterable[int]) -> list[SoundSelection]:
         """Selects the sounds of each class in some sets."""
-        folder, numbers = self.simulation.source_dir, sorted(set_numbers)
-        return rendering.select_sounds(self.dataset.classes, numbers, self.settings, folder)
+        sets, sounds = sound_sets(self.dataset.layout), planning.EVENT_SOUNDS
+        folders, numbers = self.simulation.source_dir, sorted(set_numbers)
+        selected = select_sounds(
+            self.dataset.classes, numbers, sets, sounds, self.settings, folders
+        )
+        if self.highest_hz is not None:
+            report_bandwidths(selected, self.highest_hz)
+        if folders is None:
+            return selected
+        return mixed(selected, sounds, self.settings.synthetic_share)
 
     def _bank(self, set_numbers: Iterable[int], scratch: Path) -> SoundBank | None:
-        selections, backgrounds = self.select_sounds(set_numbers), self.simulation.background_dir
-        return rendering.build_bank(selections, self.settings, backgrounds, scratch, self.parallel)
+        numbers, folders = sorted(set_numbers), self.simulation.background_dir
+        sets, settings = sound_sets(self.dataset.layout), self.settings
+        wanted = self.select_sounds(numbers)
+        wanted += select_backgrounds(folders, numbers, sets, settings)
+        return rendering.build_bank(wanted, settings, scratch, self.parallel)
 
     def _own_durations_s(self, bank: SoundBank | None, set_number: int) -> dict[str, list[float]]:
         spans = bank.spans if bank is not None else {}

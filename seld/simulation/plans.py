@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import DataError
+from common.settings.folds import FoldConfig
 from common.simulation.measured.places import MeasuredPlace
 from common.simulation.measured.responses import Direction, MeasuredResponse
 from common.simulation.random_streams import random_stream
 from common.simulation.scenes import draw_layer
+from common.simulation.source_selection import SoundSets, parts_of_splits
 from common.simulation.trajectories import Trajectory
 from seld.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_labels
 from seld.recordings.layouts import EVALUATION_SPLIT, Layout
@@ -118,6 +120,19 @@ def sets_of(layout: Layout) -> dict[int, str]:
         return SETS
     titles = {split: f"split {split}" for split in layout.splits}
     return {**titles, EVALUATION_SPLIT: SETS[EVALUATION_SPLIT]}
+
+
+def sound_sets(layout: Layout, folds: Sequence[FoldConfig] | None = None) -> SoundSets:
+    """Sets of sound examples of a layout, and the parts of own recordings that they take.
+
+    Args:
+        layout: its splits.
+        folds: those that are trained, see `parts_of_splits`; None: the layout's. The evaluation set
+            takes `test`.
+    """
+    titles = sets_of(layout)
+    parts = parts_of_splits(titles, layout.folds if folds is None else folds)
+    return SoundSets(titles, parts | {EVALUATION_SPLIT: "test"})
 
 
 def deal_recordings(

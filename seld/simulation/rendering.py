@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,11 +12,13 @@ from common.audio.files import write_wav
 from common.errors import DataError
 from common.io.files import atomic_path
 from common.runtime.parallel import parallel_map
+from common.settings.folds import FoldConfig
 from common.settings.parallel import ParallelConfig
 from common.simulation import source_selection
-from common.simulation.ambience import Ambience, loop_length, render_loop
+from common.simulation.ambience import Ambience, loop_length, render_background, render_loop
 from common.simulation.measured.responses import received, received_along
 from common.simulation.moving import MovingResponses, moving_responses
+from common.simulation.own_recordings import Folders
 from common.simulation.random_streams import Draw, random_stream
 from common.simulation.receivers import (
     AmbisonicNorm,
@@ -36,6 +38,7 @@ from common.simulation.rooms import (
 )
 from common.simulation.scenes import SceneSound, fit_duration, mix_scene
 from common.simulation.sound_bank import (
+    DrySound,
     SoundBank,
     mapped_array,
     read_source,
@@ -54,7 +57,7 @@ from seld.simulation.plans import (
     plan_recording,
     recording_stream,
     set_of_split,
-    sets_of,
+    sound_sets,
 )
 from seld.simulation.settings import N_ROOMS, SceneSettings
 
@@ -76,6 +79,7 @@ ROOMS: tuple[tuple[Room, Ambience], ...] = (
 )
 
 EXAMPLES_PER_SET = 4
+LONGEST_BACKGROUND_S = 60.0
 OwnSounds = Mapping[tuple[str, int], Sequence[np.ndarray]]  # by class and split
 
 
@@ -92,6 +96,7 @@ class RenderContext:
         bank: dry sounds.
         loops: folder with the ambience of each room.
         layout: folders and names of the files.
+        backgrounds: own backgrounds of each split; others have the ambience of the rooms.
     """
 
     root: Path
@@ -102,6 +107,7 @@ class RenderContext:
     bank: SoundBank
     loops: Path
     layout: Layout = LAYOUTS["tau2019"]
+    backgrounds: Mapping[int, tuple[Path, ...]] = field(default_factory=dict)
 
 
 def receiver_for(formats: Sequence[str], norm: AmbisonicNorm) -> Receiver:
@@ -117,17 +123,19 @@ def select_sounds(
     classes: Sequence[str],
     set_numbers: Sequence[int],
     settings: SceneSettings,
-    source_dir: Path | None,
+    source_dir: Folders | None,
+    folds: Sequence[FoldConfig] | None = None,
 ) -> list[SoundSelection]:
     """Selects the sounds of each class and set; see `common.simulation.source_selection`.
 
     Those of interferers, which are always synthetic, come last.
     """
     layout = LAYOUTS[settings.motion.layout if settings.motion else "tau2019"]
-    sets, synthetic = sets_of(layout), class_sounds(settings)
+    sets, synthetic = sound_sets(layout, folds), class_sounds(settings)
     selected = source_selection.select_sounds(
         classes, set_numbers, sets, synthetic, settings, source_dir
     )
+    selected = source_selection.mixed(selected, synthetic, settings.synthetic_share)
     others = [name for name in interferers(settings) if name not in classes]
     return selected + source_selection.select_sounds(
         others, set_numbers, sets, synthetic, settings, None
@@ -151,23 +159,23 @@ def plan_bank(
         parallel: number of processes and their engine.
 
     Returns:
-        The bank of all sounds, and the samples of own recordings, float32 (samples,) each.
+        The bank of all sounds, those of own recordings first in their class and split, and the
+        samples of own recordings, float32 (samples,) each.
 
     Raises:
         DataError: an own recording cannot be used.
     """
     own = [selection for selection in wanted if selection.recordings]
     read = partial(_read_sounds, settings=settings, rate_hz=rate_hz)
-    samples = dict(parallel_map(read, own, parallel))
+    sounds = dict(parallel_map(read, own, parallel))
     lengths = {}
     for selection in wanted:
-        key = _key(selection)
-        lengths[key] = (
-            [len(each) for each in samples[key]]
-            if selection.recordings
-            else [max(round(each * rate_hz), 1) for each in _synthetic_s(selection, settings)]
-        )
-    return SoundBank.planned(path, lengths), samples
+        key, synthetic_s = _key(selection), _synthetic_s(selection, settings)
+        lengths[key] = [len(sound.samples) for sound in sounds.get(key, ())]
+        lengths[key] += [max(round(each * rate_hz), 1) for each in synthetic_s]
+    active = {key: tuple(sound.active for sound in each) for key, each in sounds.items()}
+    samples = {key: [sound.samples for sound in each] for key, each in sounds.items()}
+    return replace(SoundBank.planned(path, lengths), active=active), samples
 
 
 def fill_bank(
@@ -190,11 +198,20 @@ def fill_bank(
     Raises:
         DataError: the disk is full or the folder cannot be written to.
     """
-    wanted = [each for each in used.items() if each[1] and not each[0].recordings]
+    wanted = [
+        (selection, {each - len(selection.recordings) for each in numbers})
+        for selection, numbers in used.items()
+    ]
+    wanted = [(each, {n for n in numbers if n >= 0}) for each, numbers in wanted]
+    wanted = [(each, numbers) for each, numbers in wanted if numbers]
     made = dict(
         parallel_map(partial(_synthesise, settings=settings, rate_hz=rate_hz), wanted, parallel)
     )
-    bank.write(made | {key: dict(enumerate(samples)) for key, samples in own.items()})
+    sounds = {key: dict(enumerate(samples)) for key, samples in own.items()}
+    for key, each in made.items():
+        first = len(own.get(key, ()))
+        sounds[key] = sounds.get(key, {}) | {first + number: x for number, x in each.items()}
+    bank.write(sounds)
 
 
 def used_examples(
@@ -227,17 +244,27 @@ def _key(selection: SoundSelection) -> tuple[str, int]:
 
 def _read_sounds(
     selection: SoundSelection, settings: SceneSettings, rate_hz: int
-) -> tuple[tuple[str, int], list[np.ndarray]]:
-    longest_s = settings.longest_source_s
-    return _key(selection), [read_source(path, rate_hz, longest_s) for path in selection.recordings]
+) -> tuple[tuple[str, int], list[DrySound]]:
+    read = partial(read_source, rate_hz=rate_hz, longest_s=settings.longest_source_s)
+    pairs = zip(selection.recordings, selection.active, strict=True)
+    return _key(selection), [read(path, active_s=active_s) for path, active_s in pairs]
+
+
+def n_synthetic(selection: SoundSelection, settings: SceneSettings) -> int:
+    """Number of synthetic examples of a class and split, by `synthetic_share` beside own ones."""
+    if not selection.recordings:
+        return EXAMPLES_PER_SET
+    return selection.n_synthetic(settings.synthetic_share)
 
 
 def _synthetic_s(selection: SoundSelection, settings: SceneSettings) -> list[float]:
     """Draws the durations of the synthetic examples of a class and split."""
+    n = n_synthetic(selection, settings)
+    if not n:
+        return []
     _, durations = class_sounds(settings)[selection.class_name]
     spread = random_stream(settings.seed, settings.version, "durations", *_key(selection))
-    # One duration from each quarter of the range keeps the median in every set of four.
-    n = EXAMPLES_PER_SET
+    # One duration from each n-th of the range keeps the median in every set.
     quantiles = (spread.permutation(n) + spread.uniform(size=n)) / n
     return [durations.at(quantile) for quantile in quantiles]
 
@@ -266,8 +293,7 @@ def _build_loop(number: int, context: RenderContext) -> None:
     room, ambience = ROOMS[number]
     settings, rate_hz = context.settings, context.rate_hz
     draw = Draw(random_stream(settings.seed, settings.version, "ambience", room.name))
-    n_samples = loop_length(round(settings.duration_s * rate_hz))
-    loop = render_loop(ambience, context.receiver, draw, rate_hz, n_samples)
+    loop = render_loop(ambience, context.receiver, draw, rate_hz, _loop_samples(context))
     save_array(_loop_path(context.loops, number), loop)
 
 
@@ -278,6 +304,49 @@ def ambience_room(room: int, settings: SceneSettings) -> int:
 
 def _loop_path(scratch: Path, number: int) -> Path:
     return scratch / f"ambience{number}.npy"
+
+
+def build_backgrounds(
+    entries: Sequence[Slot | RecordingPlan], context: RenderContext, parallel: ParallelConfig
+) -> None:
+    """Renders the own backgrounds that occur in recordings.
+
+    Raises:
+        DataError: one cannot be used.
+    """
+    drawn = {
+        (entry.split, number)
+        for entry in entries
+        if (number := _draw_background(entry, context)[0]) is not None
+    }
+    for _ in parallel_map(partial(_build_background, context=context), sorted(drawn), parallel):
+        pass
+
+
+def _build_background(chosen: tuple[int, int], context: RenderContext) -> None:
+    split, number = chosen
+    settings, rate_hz = context.settings, context.rate_hz
+    path = context.backgrounds[split][number]
+    recording = read_source(path, rate_hz, LONGEST_BACKGROUND_S).samples
+    draw = Draw(random_stream(settings.seed, settings.version, "own background", split, number))
+    loop = render_background(recording, context.receiver, draw, rate_hz, _loop_samples(context))
+    save_array(_background_path(context.loops, split, number), loop)
+
+
+def _background_path(scratch: Path, split: int, number: int) -> Path:
+    return scratch / f"background{split}_{number}.npy"
+
+
+def _loop_samples(context: RenderContext) -> int:
+    return loop_length(round(context.settings.duration_s * context.rate_hz))
+
+
+def _draw_background(entry: Slot | RecordingPlan, context: RenderContext) -> tuple[int | None, int]:
+    """Draws the own background of a recording, None without any, and the first sample of a loop."""
+    stream = recording_stream(context.settings, entry.split, entry.name, "background")
+    own = context.backgrounds.get(entry.split, ())
+    number = int(stream.integers(len(own))) if own else None
+    return number, int(stream.integers(_loop_samples(context)))
 
 
 def file_path(root: Path, layout: Layout, entry: Slot | RecordingPlan, kind: str) -> Path:
@@ -333,16 +402,19 @@ def render_recording(plan: RecordingPlan, context: RenderContext) -> np.ndarray:
         )
         for event in plan.events
     ]
-    background = recording_stream(settings, plan.split, plan.name, "background")
-    loop = mapped_array(_loop_path(context.loops, ambience_room(plan.room, settings)))
-    start = int(background.integers(loop.shape[1]))
-    return mix_scene(sounds, loop, start, plan.n_samples, settings.snr_db)
+    own, start = _draw_background(plan, context)
+    path = (
+        _loop_path(context.loops, ambience_room(plan.room, settings))
+        if own is None
+        else _background_path(context.loops, plan.split, own)
+    )
+    return mix_scene(sounds, mapped_array(path), start, plan.n_samples, settings.snr_db)
 
 
 def _dry_sound(
     event: PlannedEvent, plan: RecordingPlan, context: RenderContext, rng: np.random.Generator
-) -> np.ndarray:
-    examples = context.bank.examples(event.class_name, plan.split)
+) -> DrySound:
+    examples = context.bank.sounds(event.class_name, plan.split)
     if event.example is not None:
         return examples[event.example]
     return fit_duration(examples, max(round(event.duration_s * context.rate_hz), 1), rng)

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from common.errors import ConfigError
 from common.settings.section import Section
+from common.simulation.own_recordings import Folders
 from common.simulation.simulator import complete_settings
 from seld.recordings.layouts import LAYOUTS, Layout
 
@@ -124,13 +125,21 @@ class SimulationConfig(Section):
     wall_colour: bool | None = Field(
         None, description="Walls absorb high frequencies more than low ones."
     )
-    source_dir: Path | None = Field(
+    source_dir: Folders | None = Field(
         None,
-        description="Own recordings, one folder per class; null: synthetic sounds. All of one"
-        " source, by `file,group` in metadata.csv or as <class>/<source>/*.wav, is in one split.",
+        description="Own recordings, one folder or several: <class>/*.wav, or labelled in"
+        " metadata.csv; null: synthetic sounds. All of one source, by `file,group` in metadata.csv"
+        " or as <class>/<source>/*.wav, are in one split; those of folders train, validation and"
+        " test, or of its column split, are in such sets only.",
     )
     on_missing: Literal["synth", "error"] = Field(
         "synth", description="Classes without recordings: synthetic sounds or an error."
+    )
+    synthetic_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of synthetic sounds among those of a class with own recordings.",
     )
     longest_source_s: float = Field(
         5.0, gt=0, description="Maximum length of own recordings, which are cut."
@@ -153,6 +162,13 @@ class SimulationConfig(Section):
         description="Turn measured ambisonic responses to any direction, and along the paths of"
         " moving sources. The room turns with the source, so that reflections come from elsewhere"
         " than measured. false: sources stand still where responses were measured.",
+    )
+
+    background_dir: Folders | None = Field(
+        None,
+        description="Own backgrounds in any folders below, one folder or several, mixed to one"
+        " channel and made diffuse; null: the synthetic ambience of the rooms. Parts and sources as"
+        " of `source_dir`, sources by metadata.csv only.",
     )
 
     @model_validator(mode="after")
@@ -261,6 +277,7 @@ class SceneSettings:
     foa_norm: Literal["n3d", "sn3d"]
     on_missing: Literal["synth", "error"]
     longest_source_s: float
+    synthetic_share: float = 0.0
     motion: MotionSettings | None = None  # None: the layout of 2019, whose sources stand still
     measured: MeasuredSettings | None = None  # None: computed rooms only
 

@@ -13,18 +13,30 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ConfigError
+from common.settings.folds import FoldConfig
 from common.simulation.dataset_folder import text_digest
 from common.simulation.measured.places import MeasuredPlace
 from common.simulation.measured.table import response_digest
-from common.simulation.own_recordings import source_digest
+from common.simulation.own_recordings import (
+    BACKGROUND,
+    digest_of,
+    find_backgrounds,
+    find_own_recordings,
+)
 from common.simulation.simulator import SimulationReport, Simulator
 from common.simulation.sound_bank import check_rate
-from common.simulation.source_selection import SoundSelection, count_sources
+from common.simulation.source_selection import (
+    SoundSelection,
+    SoundSets,
+    count_sources,
+    report_bandwidths,
+    select_backgrounds,
+)
 from seld.dataset import DatasetConfig
 from seld.recordings.layouts import EVALUATION_SPLIT, LAYOUTS, LISTED, Layout
 from seld.recordings.layouts import SETS as SET_NAMES
 from seld.simulation import framewise, measured, rendering
-from seld.simulation.plans import RecordingPlan, Slot, name_recordings, plan_annotations, sets_of
+from seld.simulation.plans import RecordingPlan, Slot, name_recordings, plan_annotations, sound_sets
 from seld.simulation.settings import N_ROOMS, SceneSettings, SimulationConfig, scene_settings
 
 logger = logging.getLogger(__name__)
@@ -42,6 +54,9 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
         splits: splits to write, 0 is the evaluation set; None: the development set. Not used with
             annotations.
         layout: folders, names and metadata.
+        folds: those that are trained, which decide the use of own recordings with parts; None:
+            the layout's.
+        highest_hz: upper edge of the highest band of the features; None: unknown.
     """
 
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
@@ -49,6 +64,8 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
     formats: Sequence[str] = ("foa", "mic")
     splits: Sequence[int] | None = None
     layout: Layout = LAYOUTS["tau2019"]
+    folds: Sequence[FoldConfig] | None = None
+    highest_hz: float | None = None
 
     @classmethod
     def of_task(cls, task: Any, annotations: Path | None = None) -> "SeldSimulator":
@@ -66,6 +83,8 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
             task.simulation.formats or (task.dataset.format,),
             (*layout.splits, EVALUATION_SPLIT) if task.dataset.mode == "eval" else layout.splits,
             layout,
+            task.folds,
+            task.features.highest_hz(task.dataset.sample_rate_hz),
             seed=task.seed,
             parallel=task.parallel,
             annotations=annotations,
@@ -90,8 +109,8 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
         """Lists all settings on which the recordings depend."""
         given = sorted(self.annotations.glob("*.csv")) if self.annotations else []
         settings = asdict(self.settings)
-        for name in ("motion", "same_class_share", "measured"):
-            if settings[name] is None:  # datasets written before these settings stay valid
+        for name in ("motion", "same_class_share", "measured", "synthetic_share"):
+            if settings[name] in (None, 0.0):  # datasets written before these settings stay valid
                 del settings[name]
         if self.settings.measured:
             settings["room_responses"] = response_digest(self.simulation.rir_dir)
@@ -100,9 +119,34 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
             **settings,
             "classes": self.dataset.classes,
             "sample_rate_hz": self.dataset.sample_rate_hz,
-            "own_recordings": source_digest(self.simulation.source_dir, self.dataset.classes),
+            **self._own_recordings(),
+            **self._own_backgrounds(),
             "annotations": text_digest([path.read_text() for path in given]),
         }
+
+    @cached_property
+    def sets(self) -> SoundSets:
+        """Sets of sounds, by split."""
+        return sound_sets(self.layout, self.folds)
+
+    def _own_recordings(self) -> dict[str, Any]:
+        """Digest of own recordings, and the part that each split takes, if they have parts."""
+        folders, titles = self.simulation.source_dir, tuple(self.sets.titles.values())
+        if folders is None:
+            return {"own_recordings": None}
+        found = find_own_recordings(folders, self.dataset.classes, titles)
+        parts = {"parts": self.sets.by_part(set(found.parts.values()))} if found.parts else {}
+        return {"own_recordings": digest_of(folders, found), **parts}
+
+    def _own_backgrounds(self) -> dict[str, Any]:
+        """The same of own backgrounds; nothing without any, as in earlier versions."""
+        folders, titles = self.simulation.background_dir, tuple(self.sets.titles.values())
+        if folders is None:
+            return {}
+        found = find_backgrounds(folders, titles)
+        taken = self.sets.by_part(set(found.parts.values()))
+        parts = {"background_parts": taken} if found.parts else {}
+        return {"own_backgrounds": digest_of(folders, found, "**/*"), **parts}
 
     def folders(self) -> list[Path]:
         """Lists the folders of recordings and metadata."""
@@ -124,7 +168,9 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
                 f" Received: {received}."
             )
         entries = self._given(self.annotations) if self.annotations else self._named(scratch)
-        return entries, self.select_sounds(sorted({entry.split for entry in entries}))
+        splits, folders = sorted({entry.split for entry in entries}), self.simulation.background_dir
+        backgrounds = select_backgrounds(folders, splits, self.sets, self.settings)
+        return entries, self.select_sounds(splits) + backgrounds
 
     def _named(self, scratch: Path) -> list[Slot | RecordingPlan]:
         places = self._places(scratch)
@@ -174,7 +220,12 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
     def select_sounds(self, set_numbers: Sequence[int]) -> list[SoundSelection]:
         """Selects the sounds of each class in some splits."""
         classes, source_dir = self.dataset.classes, self.simulation.source_dir
-        return rendering.select_sounds(classes, set_numbers, self.settings, source_dir)
+        selected = rendering.select_sounds(
+            classes, set_numbers, self.settings, source_dir, self.folds
+        )
+        if self.highest_hz is not None:
+            report_bandwidths(selected, self.highest_hz)
+        return selected
 
     def is_written(self, plan: Slot | RecordingPlan) -> bool:
         """True if all files of a recording exist; files are written whole."""
@@ -189,18 +240,35 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
         rate_hz, settings = self.dataset.sample_rate_hz, self.settings
         receiver = rendering.receiver_for(self.formats, settings.foa_norm)
         splits = {entry.split for entry in pending}
-        rooms = sorted({rendering.ambience_room(entry.room, settings) for entry in pending})
+        needed = [selection for selection in sounds if selection.set_number in splits]
+        own_backgrounds = {
+            each.set_number: each.recordings for each in needed if each.class_name == BACKGROUND
+        }
+        needed = [selection for selection in needed if selection.class_name != BACKGROUND]
+        rooms = {
+            rendering.ambience_room(entry.room, settings)
+            for entry in pending
+            if entry.split not in own_backgrounds
+        }
         text = "Making the sounds of %d splits and the ambience of %d rooms."
         logger.info(text, len(splits), len(rooms))
-        needed = [selection for selection in sounds if selection.set_number in splits]
         path, parallel = scratch / "bank.npy", self.parallel
         bank, own = rendering.plan_bank(needed, settings, rate_hz, path, parallel)
         context = rendering.RenderContext(
-            self.root, settings, rate_hz, receiver, self.dataset.classes, bank, scratch, self.layout
+            self.root,
+            settings,
+            rate_hz,
+            receiver,
+            self.dataset.classes,
+            bank,
+            scratch,
+            self.layout,
+            own_backgrounds,
         )
         used = rendering.used_examples(needed, pending, context)
         rendering.fill_bank(bank, own, used, settings, rate_hz, parallel)
-        rendering.build_loops(rooms, context, self.parallel)
+        rendering.build_loops(sorted(rooms), context, self.parallel)
+        rendering.build_backgrounds(pending, context, self.parallel)
         return partial(rendering.write_recording, context=context)
 
 
@@ -237,4 +305,4 @@ def own_sources(task: Any) -> dict[tuple[str, str], tuple[int, int]]:
     simulator = SeldSimulator.of_task(task)
     sizes = simulator.settings.recordings_per_split
     splits = [split for split in simulator.written_splits if sizes.get(split)]
-    return count_sources(simulator.select_sounds(splits), sets_of(simulator.layout))
+    return count_sources(simulator.select_sounds(splits), simulator.sets.titles)

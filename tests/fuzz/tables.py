@@ -345,15 +345,24 @@ def _scene_tables() -> st.SearchStrategy[Files]:
 
 
 def _groups() -> st.SearchStrategy[Files]:
-    rows = [["Cat/a.wav", "tom", "1"], ["Dog/b.wav", "rex", "2"], ["c.wav", "tom", "3"]]
-    tables = damaged_table(["file", "group", "rate"], rows, ",") | garbage()
+    columns = ["file", "group", "rate", "label", "split", "active", "bandwidth_hz"]
+    rows = [
+        ["Cat/a.wav", "tom", "1", "Cat", "train", "0-0.5", "8000"],
+        ["Dog/b.wav", "rex", "2", "Dog", "test", "0.1-0.5;0.7-1", ""],
+        ["c.wav", "tom", "3", "Cat", "train", "", "11025.5"],
+    ]
+    whole = damaged_table(columns, rows, ",")
+    tables = damaged_table(columns[:3], [row[:3] for row in rows], ",") | whole | garbage()
     sounds = {"own/Cat/a.wav": b"", "own/Dog/b.wav": b"", "own/Dog/c.wav": b""}
     return tables.map(lambda content: {"own/metadata.csv": content, **sounds})
 
 
 def _own_recordings(folder: Path) -> None:
     found = find_own_recordings(folder / "own", ("Cat", "Dog"))
-    assert len(found.files) == 3
+    assert len(found.files) == 3 or found.remarks
+    assert not found.parts or set(found.parts) == set(found.files)
+    for row in found.rows.values():
+        assert all(0 <= begin < end for begin, end in row.active)
     if found.groups is not None:
         assert set(found.groups) == set(found.files) and all(found.groups.values())
 

@@ -1,12 +1,16 @@
 """Plans of sound files and scenes: names, labels and tables as in DCASE 2018 task 2 and task 1."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
+from common.io.tables import to_csv
 from common.simulation.random_streams import random_stream
+from common.simulation.recording_table import Interval
 from common.simulation.sound_bank import DurationRange
-from sed_task4.segmentation.dataset import EVENT_COLUMNS, EventFile
+from common.simulation.source_selection import SoundSelection
+from sed_task4.segmentation.dataset import EVENT_COLUMNS, FOLD_COLUMN, GROUP_COLUMN, EventFile
 
 SCENE_COLUMNS = ("filename", "scene_label", "identifier", "source_label")
 CITIES = ("barcelona", "helsinki", "london", "paris", "stockholm", "vienna")
@@ -89,12 +93,22 @@ SCENE_SOUNDS: Mapping[str, SceneSound] = {
 
 
 @dataclass(frozen=True)
+class OwnSource:
+    """An own recording of which a file is made: path, and the seconds in which it is heard."""
+
+    path: Path
+    active_s: tuple[Interval, ...] = ()
+
+
+@dataclass(frozen=True)
 class SceneFile:
-    """A recording of a scene: file name, kind, place of recording."""
+    """A recording of a scene: file name, kind, place of recording; group and fold if known."""
 
     name: str
     label: str
     identifier: str = ""
+    group: str | None = None
+    fold: int | None = None
 
 
 def plan_sounds(
@@ -131,6 +145,85 @@ def plan_scenes(n_scenes: int) -> list[SceneFile]:
         identifier = f"{city}-{index // (len(labels) * len(CITIES))}"
         files.append(SceneFile(f"{label}-{identifier}-{index}-a.wav", label, identifier))
     return sorted(files, key=lambda file: file.name)
+
+
+def plan_mixed_sounds(
+    selections: Sequence[SoundSelection], files_per_label: int, share: float, seed: int
+) -> tuple[list[EventFile], dict[str, OwnSource]]:
+    """Names sound files of own recordings and synthetic ones, all of them verified.
+
+    Args:
+        selections: the recordings of each label and fold; without any, sounds are synthetic.
+        files_per_label: files of labels without recordings, in all folds.
+        share: of synthetic sounds among own recordings.
+        seed: for names.
+
+    Returns:
+        The files in alphabetical order, with groups and folds, and the origin of own ones by name.
+    """
+    n_folds = len({each.set_number for each in selections})
+    labels = list(dict.fromkeys(each.class_name for each in selections))
+    files: list[EventFile] = []
+    own: dict[str, OwnSource] = {}
+    for label in labels:
+        for each in (each for each in selections if each.class_name == label):
+            n_synthetic = max(files_per_label // n_folds, 1)
+            if each.recordings:
+                n_synthetic = each.n_synthetic(share)
+            sources = [OwnSource(*pair) for pair in zip(each.recordings, each.active, strict=True)]
+            for place in range(len(sources) + n_synthetic):
+                name = f"{(len(files) * _NAME_STEP + seed * 40_503) % 2**32:08x}.wav"
+                is_own = place < len(sources)
+                own |= {name: sources[place]} if is_own else {}
+                group = each.sources[place] if is_own else f"synthetic {name}"
+                files.append(EventFile(name, label, True, group, each.set_number))
+    return sorted(files, key=lambda file: file.name), own
+
+
+def plan_own_scenes(
+    n_scenes: int, n_folds: int, selections: Sequence[SoundSelection]
+) -> tuple[list[SceneFile], dict[str, OwnSource]]:
+    """Names scenes of own backgrounds, in turn for all folds; folds without any get synthetic ones.
+
+    Args:
+        n_scenes: their number, at least one for each fold.
+        n_folds: number of folds.
+        selections: the backgrounds of each fold.
+
+    Returns:
+        The scenes in alphabetical order, with folds, and the origin of own ones by name.
+    """
+    by_fold = {each.set_number: each for each in selections}
+    own: dict[str, OwnSource] = {}
+    files = []
+    for index, planned in enumerate(plan_scenes(max(n_scenes, n_folds))):
+        turn, fold = divmod(index, n_folds)
+        given = by_fold.get(fold + 1)
+        if given is None:
+            files.append(replace(planned, group=planned.identifier, fold=fold + 1))
+            continue
+        place = turn % len(given.recordings)
+        name = f"background-own-{index}-a.wav"
+        own[name] = OwnSource(given.recordings[place])
+        files.append(SceneFile(name, "background", "own", given.sources[place], fold + 1))
+    return sorted(files, key=lambda file: file.name), own
+
+
+def format_own_sounds(files: Iterable[EventFile]) -> str:
+    """Formats the table of the sound files with groups and folds."""
+    rows = [(*EVENT_COLUMNS, GROUP_COLUMN, FOLD_COLUMN)]
+    rows += [(each.name, each.label, "1", str(each.group), str(each.fold)) for each in files]
+    return to_csv(rows)
+
+
+def format_own_scenes(files: Iterable[SceneFile]) -> str:
+    """Formats the table of the scenes with groups and folds, comma-separated."""
+    rows: list[tuple[str, ...]] = [(*SCENE_COLUMNS, GROUP_COLUMN, FOLD_COLUMN)]
+    rows += [
+        (f"audio/{each.name}", each.label, each.identifier, "a", str(each.group), str(each.fold))
+        for each in files
+    ]
+    return to_csv(rows)
 
 
 def format_sounds(files: Iterable[EventFile]) -> str:

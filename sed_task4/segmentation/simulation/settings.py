@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from common.settings.section import Section
+from common.simulation.own_recordings import Folders
 from common.simulation.simulator import complete_settings
 
 GENERATOR_VERSION = "1"  # changes when the same settings give other samples
@@ -56,6 +57,31 @@ class SimulationConfig(Section):
     sound_rate_hz: int = Field(44100, ge=8000, description="Sample rate of the sound files.")
     scene_rate_hz: int = Field(48000, ge=8000, description="Sample rate of the scenes.")
     variation: float = Field(1.0, ge=0, le=1, description="Variation of the sounds of a class.")
+    source_dir: Folders | None = Field(
+        None,
+        description="Own recordings, one folder or several: <class>/*.wav, or labelled in"
+        " metadata.csv; null: synthetic sounds. Each becomes a sound file; all of one source, by"
+        " `file,group` in metadata.csv or as <class>/<source>/*.wav, are in one fold; those of"
+        " folders train, validation and test, or of its column split, are in such folds only.",
+    )
+    on_missing: Literal["synth", "error"] = Field(
+        "synth", description="Classes without recordings: synthetic sounds or an error."
+    )
+    synthetic_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of synthetic sounds among those of a class with own recordings.",
+    )
+    longest_source_s: float = Field(
+        5.0, gt=0, description="Maximum length of own recordings, which are cut."
+    )
+    background_dir: Folders | None = Field(
+        None,
+        description="Own backgrounds in any folders below, one folder or several, of which scenes"
+        " are made; null: synthetic ones. Parts and sources as of `source_dir`, sources by"
+        " metadata.csv only.",
+    )
 
 
 @dataclass(frozen=True)
@@ -72,6 +98,9 @@ class SoundSettings:
     sound_rate_hz: int
     scene_rate_hz: int
     variation: float
+    on_missing: Literal["synth", "error"] = "synth"
+    synthetic_share: float = 0.0
+    longest_source_s: float = 5.0
 
 
 def sound_settings(simulation: SimulationConfig, seed: int, clip_s: float = 10.0) -> SoundSettings:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from common.simulation.ambience import EXTRAS, Ambience, loop_length, render_loop
+from common.simulation.ambience import EXTRAS, Ambience, loop_length, render_background, render_loop
 from common.simulation.random_streams import Draw, random_stream
 from common.simulation.receivers import Receiver, SphericalArray
 
@@ -64,3 +64,21 @@ def test_w_does_not_depend_on_the_other_format():
 )
 def test_loops_are_powers_of_two_up_to_22_seconds(samples, length):
     assert loop_length(samples) == length
+
+
+def test_a_recording_becomes_diffuse_and_keeps_times_and_spectrum():
+    rate_hz, n = 16000, 2**15
+    x = np.random.default_rng(0).standard_normal(n).astype(np.float32)
+    x[: n // 2] *= np.float32(0.01)
+    receiver = Receiver(("foa",), ARRAY)
+    loop = render_background(x, receiver, Draw(random_stream(0, "test")), rate_hz, n)
+    powers = np.var(loop, axis=1)
+    assert powers[0] == pytest.approx(1.0, abs=0.01)
+    assert powers[1:4] == pytest.approx(1.0, abs=0.3)  # N3D in a diffuse field
+    assert np.abs(np.corrcoef(loop[:4])[0, 1:]).max() < 0.3
+    quiet, loud = loop[0, n // 8 : n // 2], loop[0, n // 2 + 1600 :]
+    assert 10 * np.log10(np.var(loud) / np.var(quiet)) > 30
+    tone = np.sin(2 * np.pi * 1000 * np.arange(n) / rate_hz).astype(np.float32)
+    loop = render_background(tone, receiver, Draw(random_stream(0, "test")), rate_hz, n)
+    spectrum = np.abs(np.fft.rfft(loop[0])) ** 2
+    assert spectrum[2048 - 3 : 2048 + 4].sum() > 0.999 * spectrum.sum()

@@ -17,6 +17,7 @@ from common.simulation.rooms import (
     reverberation,
 )
 from common.simulation.scenes import SceneSound, mix_scene
+from common.simulation.sound_bank import DrySound
 from common.simulation.trajectories import SourceSpace, Trajectory
 
 RATE_HZ = 24000
@@ -151,7 +152,7 @@ def test_a_moving_sound_is_mixed_like_any_other():
     rng = np.random.default_rng(1)
     path = space.draw_trajectory(rng, space.draw_position(rng), "straight", (10.0, 40.0))
     responses = moving_responses(path, 1.0, _direct, None, TABLE)
-    sound = SceneSound(_noise(1.0), responses, 2400, 0.0)
+    sound = SceneSound(DrySound(_noise(1.0)), responses, 2400, 0.0)
     mixture = mix_scene([sound], np.zeros((4, 64), np.float32), 0, 20000, 60.0)
     assert mixture.shape == (4, 20000) and np.abs(mixture[0]).max() == pytest.approx(0.25)
     assert not mixture[:, :2400].any() and mixture[0, 3000:].any()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from common.simulation.scenes import PEAK_OF_W, SceneSound, draw_layer, fit_duration, mix_scene
+from common.simulation.sound_bank import DrySound
 
 RATE_HZ = 8000
 
@@ -35,7 +36,7 @@ def _noise(seed, n):
 
 
 def _sound(seed, onset_sample, gain_db=0.0, n=4000):
-    return SceneSound(_noise(seed, n), np.ones((2, 1), np.float32), onset_sample, gain_db)
+    return SceneSound(DrySound(_noise(seed, n)), np.ones((2, 1), np.float32), onset_sample, gain_db)
 
 
 def test_events_have_the_given_ratio_to_the_ambience():
@@ -55,10 +56,21 @@ def test_gains_set_the_levels_of_events_against_each_other():
     assert 10 * np.log10(powers[1] / powers[0]) == pytest.approx(12.0, abs=0.01)
 
 
+def test_silence_beside_active_seconds_does_not_change_levels():
+    noise, pause = _noise(5, 4000), np.zeros(6000, np.float32)
+    padded = DrySound(np.concatenate([noise, pause, noise]), ((0, 4000), (10_000, 14_000)))
+    responses, loop = np.ones((2, 1), np.float32), _noise(9, 2 * 2**14).reshape(2, -1)
+    for sounds in ([_sound(5, 0), _sound(5, 10_000)], [SceneSound(padded, responses, 0, 0.0)]):
+        mixture = mix_scene(sounds, loop, 0, 30_000, snr_db=20.0)
+        heard = np.concatenate([mixture[0, :4000], mixture[0, 10_000:14_000]])
+        ratio_db = 10 * np.log10(np.var(heard) / np.var(mixture[0, 20_000:]))
+        assert ratio_db == pytest.approx(10 * np.log10(1 + 100), abs=0.2)
+
+
 def test_sounds_are_convolved_and_cut_at_both_ends():
     responses = np.zeros((2, 3), np.float32)
     responses[0, 2], responses[1, 0] = 1.0, 2.0
-    dry = np.array([1.0, 1.0, 1.0, 1.0], np.float32)
+    dry = DrySound(np.array([1.0, 1.0, 1.0, 1.0], np.float32))
     silent = np.zeros((2, 8), np.float32)
     mixture = mix_scene(
         [SceneSound(dry, responses, -1, 0.0), SceneSound(dry, responses, 8, 0.0)],
@@ -83,7 +95,9 @@ def test_a_scene_without_events_is_ambience():
 def test_examples_are_cut_or_repeated_to_the_event_duration():
     rng = np.random.default_rng(0)
     short, long = np.full(1000, 0.5, np.float32), np.ones(3000, np.float32)
-    cut = fit_duration([short, long], 2000, rng)
-    assert len(cut) == 2000 and cut[0] == 1.0 and cut[-1] == 0.0
-    assert len(fit_duration([short, long], 7000, rng)) == 7000
+    sounds = [DrySound(short), DrySound(long, ((0, 500),))]
+    cut = fit_duration(sounds, 2000, rng)
+    assert len(cut.samples) == 2000 and cut.samples[0] == 1.0 and cut.samples[-1] == 0.0
+    assert cut.active == ((0, 500),)
+    assert len(fit_duration(sounds, 7000, rng).samples) == 7000
     assert long[-1] == 1.0  # the bank is not changed

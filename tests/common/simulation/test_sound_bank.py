@@ -177,10 +177,28 @@ def test_own_recordings_become_mono_resampled_and_trimmed(tmp_path):
     soundfile.write(tmp_path / "a.wav", padded, 22050)
     (tmp_path / "notes.txt").write_text("no sound")
     assert [path.name for path in recordings_of(tmp_path)] == ["a.wav", "b.flac"]
-    x = read_source(tmp_path / "b.flac", RATE_HZ, longest_s=5.0)
+    sound = read_source(tmp_path / "b.flac", RATE_HZ, longest_s=5.0)
+    x = sound.samples
+    assert sound.active == () and sound.heard(x) is x
     assert x.ndim == 1 and len(x) == pytest.approx(RATE_HZ, rel=0.01)
     assert np.argmax(np.abs(np.fft.rfft(x))) * RATE_HZ / len(x) == pytest.approx(440, abs=1)
-    assert len(read_source(tmp_path / "a.wav", RATE_HZ, longest_s=0.25)) == 12000
+    assert len(read_source(tmp_path / "a.wav", RATE_HZ, longest_s=0.25).samples) == 12000
+
+
+def test_active_seconds_bound_a_recording_and_its_level(tmp_path):
+    x = np.full(RATE_HZ, 0.01)
+    x[RATE_HZ // 4 : RATE_HZ // 2] = 0.5
+    soundfile.write(tmp_path / "a.wav", x, RATE_HZ, subtype="FLOAT")
+    sound = read_source(tmp_path / "a.wav", RATE_HZ, 5.0, [(0.1, 0.2), (0.25, 0.5), (0.6, 0.7)])
+    assert len(sound.samples) == round(0.6 * RATE_HZ) and sound.samples.max() == 1.0
+    edges_s = np.array(sound.active) / RATE_HZ
+    assert np.allclose(edges_s, [(0.0, 0.1), (0.15, 0.4), (0.5, 0.6)], atol=1e-4)
+    assert len(sound.heard(sound.samples)) == pytest.approx(0.45 * RATE_HZ, abs=3)
+    cut = read_source(tmp_path / "a.wav", RATE_HZ, 0.3, [(0.1, 0.2), (0.25, 0.5), (0.6, 0.7)])
+    assert np.allclose(np.array(cut.active) / RATE_HZ, [(0.0, 0.1), (0.15, 0.3)], atol=1e-4)
+    with pytest.raises(DataError, match="no usable sound in its active seconds"):
+        soundfile.write(tmp_path / "a.wav", np.where(x > 0.1, x, 0), RATE_HZ)
+        read_source(tmp_path / "a.wav", RATE_HZ, 5.0, [(0.0, 0.2)])
 
 
 @pytest.mark.parametrize("content", [b"not a wav", None])

@@ -18,6 +18,7 @@ from common.errors import ConfigError, DataError
 from common.settings.parallel import ParallelConfig
 from common.simulation.dataset_folder import SETTINGS_FILE
 from sed_task4.dataset import DatasetConfig, find_clips, find_metadata, parse_weak, read_strong
+from sed_task4.features import FeatureConfig
 from sed_task4.simulation.plans import (
     CLASS_SOUNDS,
     DOMAINS,
@@ -27,7 +28,7 @@ from sed_task4.simulation.plans import (
     name_clips,
     plan_clip,
 )
-from sed_task4.simulation.rendering import RenderContext, build_loops, render_clip, select_sounds
+from sed_task4.simulation.rendering import RenderContext, build_loops, render_clip
 from sed_task4.simulation.settings import SimulationConfig, scene_settings
 from sed_task4.simulation.simulator import Task4Simulator, run
 
@@ -425,9 +426,7 @@ def test_own_recordings_and_backgrounds_are_used_in_disjoint_sets(own_recordings
         x = read_audio(tmp_path / "out/audio/validation" / name)[:, 0]
         assert offset - onset == pytest.approx(0.5, abs=0.02)
         active.add(round(_loudest_hz(x[round(onset * RATE_HZ) : round(offset * RATE_HZ)]) / 100))
-    selections = select_sounds(
-        ("Dog",), range(3), scene_settings(simulation, 5, 3.0), own_recordings
-    )
+    selections = Task4Simulator(tmp_path, simulation, dataset, seed=5).select_sounds(range(3))
     assert active <= {3 + int(path.stem) for path in selections[1].recordings}
     dealt = [path.name for selection in selections for path in selection.recordings]
     assert sorted(dealt) == [f"{number}.wav" for number in range(6)]
@@ -474,6 +473,7 @@ def test_a_task_writes_the_subsets_that_it_reads(tmp_path):
         simulation=SMALL,
         dataset=DATASET,
         set_names=["weak"],
+        features=FeatureConfig(),
         seed=5,
         parallel=ParallelConfig(jobs=1),
     )

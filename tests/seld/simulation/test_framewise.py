@@ -13,6 +13,7 @@ from common.errors import ConfigError
 from common.settings.parallel import ParallelConfig
 from common.simulation.trajectories import Trajectory, to_angles
 from seld.dataset import DatasetConfig
+from seld.features import FeatureConfig
 from seld.recordings.csv_formats import format_rows, parse_rows
 from seld.recordings.layouts import LAYOUTS
 from seld.recordings.rows import AZIMUTH, CLASS, DISTANCE, ELEVATION, FRAME, ONSCREEN, SOURCE
@@ -112,6 +113,8 @@ def test_a_task_chooses_layout_and_format(tmp_path):
         dataset_dir=tmp_path,
         dataset=dataset,
         simulation=SimulationConfig(preset="fixture"),
+        folds=None,
+        features=FeatureConfig(),
         seed=0,
         parallel=ONE,
     )

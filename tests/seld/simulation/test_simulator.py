@@ -17,6 +17,7 @@ from common.settings.parallel import ParallelConfig
 from common.simulation.dataset_folder import SETTINGS_FILE
 from common.simulation.sound_bank import SoundBank
 from seld.dataset import DatasetConfig, find_recordings, read_labels
+from seld.features import FeatureConfig
 from seld.simulation import rendering
 from seld.simulation.class_sounds import CLASS_SOUNDS
 from seld.simulation.plans import POSITIONS, deal_recordings, name_recordings, plan_recording
@@ -403,6 +404,8 @@ def test_a_task_gets_the_format_and_the_sets_it_reads(tmp_path, mode, folders):
     task = SimpleNamespace(
         dataset_dir=tmp_path,
         dataset=DatasetConfig(format="mic", mode=mode),
+        folds=None,
+        features=FeatureConfig(),
         seed=1,
         parallel=ParallelConfig(jobs=1),
         simulation=SimulationConfig(

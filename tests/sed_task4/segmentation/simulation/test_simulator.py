@@ -17,6 +17,7 @@ from common.settings.parallel import ParallelConfig
 from common.simulation.dataset_folder import SETTINGS_FILE
 from common.simulation.sound_bank import RECIPES
 from sed_task4.dataset import DatasetConfig as Task4Config
+from sed_task4.features import FeatureConfig
 from sed_task4.segmentation.dataset import (
     DatasetConfig,
     audio_folder,
@@ -185,6 +186,8 @@ def test_the_preset_refuses_or_drops_classes_without_sounds(tmp_path, caplog):
         dataset_dir=tmp_path,
         dataset=DatasetConfig(clip_s=10.0),
         simulation=SimulationConfig(),
+        features=FeatureConfig(),
+        folds=(),
         seed=0,
         parallel=ParallelConfig(jobs=1),
     )
