@@ -109,7 +109,8 @@ class TargetForm:
         Args:
             rows: (n, 7), see `seld.recordings.rows`, in the order of the annotation.
         """
-        rows = rows[np.argsort(rows[:, FRAME], kind="stable")]
+        if (np.diff(rows[:, FRAME]) < 0).any():  # annotations are in order, nearly always
+            rows = rows[np.argsort(rows[:, FRAME], kind="stable")]
         frame, klass = rows[:, FRAME].astype(np.int64), rows[:, CLASS].astype(np.int64)
         if self.form == "tracks":
             slot = assign_tracks(rows, self.n_tracks)
@@ -135,11 +136,13 @@ class TargetForm:
         """
         targets = np.zeros((len(label_frames), *self.shape), np.float32)
         place, row = _in_frames(table.frame, label_frames)
-        kept = table.slot[row] >= 0
-        place, row = place[kept], row[kept]
-        at = place, table.slot[row], slice(None), table.klass[row]
-        active = np.ones((len(row), 1), np.float32)
-        targets[at] = np.concatenate([active, table.values[row]], axis=1)
+        slot = table.slot[row]
+        if (slot < 0).any():
+            kept = slot >= 0
+            place, row, slot = place[kept], row[kept], slot[kept]
+        klass = table.klass[row]
+        targets[place, slot, 0, klass] = 1.0
+        targets[place, slot, 1:, klass] = table.values[row]
         targets[label_frames >= n_frames, :, 0] = UNKNOWN
         return targets
 
