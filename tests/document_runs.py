@@ -140,6 +140,8 @@ ELSEWHERE = {
     r".* (parallel\.address|run\.distribution)=.*": "a cluster: tests of several machines",
     r"-m (common\.cli\.check_dataset|seld\.score) .*\b(office|walks)\b.*": "own data",
     r"(batch_feature_extraction|seld)\.py .*\b(office|walks)\b.*": "own data",
+    r"(simulate|seld)\.py .* simulation\.source_dir=/data/.*": "own sounds",
+    r"(-m common\.cli\.evaluate|predict\.py) runs/demo_ours .*": "own sounds",
     r"-m sed_task4\.score their/scores .*": "tests/sed_task4/scores/test_score_files.py",
     r"-m tests\.(fuzz|soak)( .*)?": "`make soak`",
     r"-m tests\.architecture": "tests/test_layering.py",
