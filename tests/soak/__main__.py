@@ -72,7 +72,8 @@ def commands_for(
     for group in [name for name in GROUPS if name in only]:
         names = [name for name in TARGETS if name.startswith(group)]
         for number, name in enumerate(names):
-            share = kills // len(names) + (number < kills % len(names))
+            # A job needs two: one before its first file, one after it.
+            share = max(kills // len(names) + (number < kills % len(names)), 2)
             options = ["--kills", str(share), "--seed", str(seed), "--folder", str(folder / name)]
             commands[name] = [sys.executable, "-m", "tests.soak.targets", name, *options]
     return commands
