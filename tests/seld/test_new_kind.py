@@ -131,7 +131,8 @@ def test_two_kinds_of_one_name_are_refused():
 def test_an_unknown_kind_is_refused_with_the_known_ones():
     with pytest.raises(ConfigError, match=r"features\.kind.*logmel_intensity.*Received: 'mfcc'"):
         load_task(PARAMS, "1", ["features.kind=mfcc"])
-    with pytest.raises(ConfigError, match=r"(?=.*logmel_gcc)(?=.*log_magnitude_mel).*Received: 'mfcc'"):
+    of_both = r"(?=.*logmel_gcc)(?=.*log_magnitude_mel).*Received: 'mfcc'"  # in any order
+    with pytest.raises(ConfigError, match=of_both):
         kind_named("mfcc")
 
 
