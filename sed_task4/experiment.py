@@ -36,7 +36,7 @@ from common.training.mean_teacher import chosen_network, other_networks
 from common.training.run_directory import RunTest, read_form
 from common.training.stage import load_trained
 from common.training.stage_data import ModelInput, stage_data
-from common.training.system import Stage, prepare_system
+from common.training.system import Stage
 from sed_task4 import extraction, figures
 from sed_task4.clips import clip_groups
 from sed_task4.clips.clip_groups import GROUP, ClipSources
@@ -244,7 +244,7 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
             "feature_dir": data.feature_dir,
         }
         task = task.model_copy(update=changed)
-        return cls(task, *prepare_system(task, cls.feature_shape(task)))
+        return cls.of(task)
 
     def tests_of(self, fold: str | None, splits: Sequence[str], is_own: bool) -> list[RunTest]:
         """The only test of an evaluation: all models of a run on the subsets of its test."""

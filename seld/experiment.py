@@ -30,7 +30,7 @@ from common.training.experiment import FoldedExperiment
 from common.training.run_directory import RunTest
 from common.training.stage import load_model
 from common.training.stage_data import ModelInput, stage_data
-from common.training.system import Stage, parts, prepare_system
+from common.training.system import Stage, parts
 from seld import extraction
 from seld.augmentation import foa_transforms, foa_transforms_of_axes, microphone_transforms
 from seld.averages import average_outputs
@@ -106,7 +106,7 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
             "feature_dir": data.feature_dir,
         }
         task = task.model_copy(update=changed)
-        experiment = cls(task, *prepare_system(task, cls.feature_shape(task)))
+        experiment = cls.of(task)
         experiment.files.check(task.scoring.scorer)
         return experiment
 
@@ -156,7 +156,7 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
             for stage in members:
                 model = self._train(stage, trained, fold, stores, folder / stage.name)
                 trained.append((stage, model))
-            place = folder / (f"submissions_{part}" if scored else SUBMISSIONS)
+            place = folder / _submissions_of(part, is_main=not scored)
             scored[part] = self._test(Ensemble([trained]), test, mean, place)
         self._draw_examples(test, folder)
         return scored
@@ -166,7 +166,7 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
         scored: Scored = {}
         for part, members in parts(self.system.stages(self.task)).items():
             models = load_models(run, self.task, members, test.fold, average_outputs)
-            place = folder / (f"submissions_{part}" if scored else SUBMISSIONS)
+            place = folder / _submissions_of(part, is_main=not scored)
             scored[part] = self._test(models, selection, models.mean, place)
         self._draw_examples(selection, folder)
         return scored
@@ -422,3 +422,8 @@ def check_stage_names(known: Sequence[str], training: SeldTraining) -> None:
                 f"`training.{key}` names unknown stages. Expected: some of {', '.join(known)}."
                 f" Received: {', '.join(unknown)}."
             )
+
+
+def _submissions_of(part: str, *, is_main: bool) -> str:
+    """Name of the folder of submission files of a part of the system."""
+    return SUBMISSIONS if is_main else f"submissions_{part}"

@@ -72,12 +72,9 @@ def _run(arguments: Sequence[str]) -> None:
 
 def _settings(options: argparse.Namespace) -> Mapping[str, Any] | None:
     """Settings of the task with the dataset; None: those of the run."""
-    from common.settings.tasks import read_aliases, read_tasks, resolve
+    from common.settings.tasks import read_task
 
-    if options.task is None:
-        return None
-    path = params_path(options.params)
-    return resolve(read_tasks(path), read_aliases(path).get(options.task, options.task))
+    return None if options.task is None else read_task(params_path(options.params), options.task)
 
 
 def _datasets(options: argparse.Namespace) -> Iterator[tuple[str | None, tuple[str, ...]]]:

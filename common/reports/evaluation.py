@@ -26,6 +26,7 @@ from common.training.experiment import BaseExperiment
 from common.training.run_directory import (
     EVALUATIONS,
     RunTest,
+    fingerprints,
     open_run,
     read_settings,
     record_data,
@@ -39,7 +40,7 @@ OF_RUN = ("scoring", "decoding", "pipeline", "parallel", "run", "description")
 
 @dataclass(frozen=True)
 class Request:
-    """What is scored.
+    """Request to score a run on recordings.
 
     Attributes:
         run: directory of a finished run.
@@ -129,11 +130,7 @@ class Evaluation:
                 stores = experiment.evaluation_stores(self.tests)
                 sets = experiment.evaluation_sets(self.tests)
                 named = dict(zip(sets, stores, strict=True))
-                record_data(
-                    self.folder,
-                    {name: store.fingerprint for name, store in named.items()},
-                    {name: store.splits_fingerprint for name, store in named.items()},
-                )
+                record_data(self.folder, *fingerprints(named))
                 text = experiment.evaluate(stores, self.request.run, self.folder, self.tests)
                 report_finished_run(self.folder, task)
         return text

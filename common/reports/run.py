@@ -31,6 +31,7 @@ from common.training.run_directory import (
     FINISHED,
     Finished,
     check_data,
+    fingerprints,
     is_evaluation,
     read_environment,
     read_form,
@@ -115,9 +116,7 @@ def check_stores(folder: Path, stores: "Mapping[str, FeatureStore]") -> None:
     Raises:
         CheckpointError: they are others.
     """
-    features = {name: store.fingerprint for name, store in stores.items()}
-    splits = {name: store.splits_fingerprint for name, store in stores.items()}
-    check_data(folder, features, splits)
+    check_data(folder, *fingerprints(stores))
 
 
 def report_finished_run(folder: Path, task: BaseTask) -> None:

@@ -437,13 +437,21 @@ def load_task(path: Path, task_id: str, overrides: Sequence[str] = ()) -> BaseTa
     Raises:
         ConfigError: a setting is wrong; the message has its key and the expected values.
     """
+    settings = merge(read_task(path, task_id), parse_overrides(overrides))
+    return check_task(settings, f"task {task_id!r} of {path}")
+
+
+def read_task(path: Path, task_id: str) -> dict:
+    """Reads and resolves one task, by its id or alias, unchecked.
+
+    Raises:
+        ConfigError: the file cannot be used, or has no such task.
+    """
     tasks, aliases = _read_file(path)
     try:
-        settings = resolve(tasks, aliases.get(task_id, task_id))
+        return resolve(tasks, aliases.get(task_id, task_id))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-    settings = merge(settings, parse_overrides(overrides))
-    return check_task(settings, f"task {task_id!r} of {path}")
 
 
 def check_task(settings: Mapping, where: str) -> BaseTask:

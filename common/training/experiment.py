@@ -53,10 +53,18 @@ class BaseExperiment(ABC, Generic[Task, Result]):
         Raises:
             ConfigError: they do not.
         """
-        system, network = prepare_system(task, cls.feature_shape(task))
-        experiment = cls(task, system, network)
+        experiment = cls.of(task)
         experiment.check()
         return experiment
+
+    @classmethod
+    def of(cls, task: Task) -> Self:
+        """Loads the system; checks network and features, but nothing that only training needs.
+
+        Raises:
+            ConfigError: they do not fit.
+        """
+        return cls(task, *prepare_system(task, cls.feature_shape(task)))
 
     @staticmethod
     @abstractmethod

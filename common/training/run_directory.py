@@ -176,6 +176,12 @@ def read_environment(folder: Path) -> dict[str, Any]:
     return asdict(_Environment()) | read_form(folder / ENVIRONMENT, _Environment)
 
 
+def fingerprints(stores: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """Fingerprints of the content and of the splits of feature stores, by name of the set."""
+    contents = {name: store.fingerprint for name, store in stores.items()}
+    return contents, {name: store.splits_fingerprint for name, store in stores.items()}
+
+
 def record_data(
     folder: Path,
     fingerprints: Mapping[str, str],

@@ -466,14 +466,7 @@ def read_scene_groups(dataset_dir: Path, dataset: DatasetConfig) -> dict[str, st
     Raises:
         DataError: the table cannot be used.
     """
-    path = scenes_folder(dataset_dir, dataset) / "meta.csv"
-    if not path.is_file():
-        return {}
-    text = read_text(path, "Unpack the scenes again.")
-    rows = _parse_rows(text, SCENE_COLUMNS, str(path), (GROUP_COLUMN,))
-    _check_rows(rows, _has_group, _GROUP, str(path))
-    grouped = (row for row in rows.values() if GROUP_COLUMN in row)
-    return {row["filename"].rpartition("/")[2]: row[GROUP_COLUMN] for row in grouped}
+    return _read_scene_column(dataset_dir, dataset, GROUP_COLUMN, _has_group, _GROUP)
 
 
 def read_scene_folds(dataset_dir: Path, dataset: DatasetConfig) -> dict[str, int]:
@@ -482,14 +475,26 @@ def read_scene_folds(dataset_dir: Path, dataset: DatasetConfig) -> dict[str, int
     Raises:
         DataError: the table cannot be used.
     """
+    found = _read_scene_column(dataset_dir, dataset, FOLD_COLUMN, _has_fold, _FOLD)
+    return {name: int(fold) for name, fold in found.items()}
+
+
+def _read_scene_column(
+    dataset_dir: Path,
+    dataset: DatasetConfig,
+    column: str,
+    is_good: Callable[[Mapping[str, str]], bool],
+    expected: str,
+) -> dict[str, str]:
+    """Reads an optional column of the table of the scenes, by name; empty without it."""
     path = scenes_folder(dataset_dir, dataset) / "meta.csv"
     if not path.is_file():
         return {}
     text = read_text(path, "Unpack the scenes again.")
-    rows = _parse_rows(text, SCENE_COLUMNS, str(path), (FOLD_COLUMN,))
-    _check_rows(rows, _has_fold, _FOLD, str(path))
-    known = (row for row in rows.values() if FOLD_COLUMN in row)
-    return {row["filename"].rpartition("/")[2]: int(row[FOLD_COLUMN]) for row in known}
+    rows = _parse_rows(text, SCENE_COLUMNS, str(path), (column,))
+    _check_rows(rows, is_good, expected, str(path))
+    known = (row for row in rows.values() if column in row)
+    return {row["filename"].rpartition("/")[2]: row[column] for row in known}
 
 
 def scenes_folder(dataset_dir: Path, dataset: DatasetConfig) -> Path:

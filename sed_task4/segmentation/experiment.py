@@ -24,7 +24,7 @@ from common.training.evaluation import Model, Prediction, predict_recordings
 from common.training.experiment import FoldedExperiment
 from common.training.run_directory import RunTest
 from common.training.stage_data import ModelInput, stage_data
-from common.training.system import Stage, prepare_system
+from common.training.system import Stage
 from sed_task4.segmentation import clip_scorer, extraction
 from sed_task4.segmentation.clip_scorer import ClipOutput, ClipTruth, SegmentationScorer
 from sed_task4.segmentation.config import TaskConfig
@@ -112,7 +112,7 @@ class Experiment(FoldedExperiment[TaskConfig, FoldScores]):
             )
         names = "dataset", "dataset_dir", "feature_dir"
         task = task.model_copy(update={name: getattr(data, name) for name in names})
-        return cls(task, *prepare_system(task, cls.feature_shape(task)))
+        return cls.of(task)
 
     def evaluation_sets(self, tests: Sequence[RunTest]) -> list[str]:
         """The only set of a dataset."""

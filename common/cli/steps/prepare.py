@@ -15,6 +15,7 @@ from common.runtime import multi_host
 from common.runtime.parallel import require_engine
 from common.settings.tasks import BaseTask, read_tasks, resolve
 from common.simulation.dataset_folder import is_annotated
+from common.training.run_directory import fingerprints
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +162,6 @@ def data_of(
         stores: its features, in the order of `task.set_names`.
     """
     named = dict(zip(task.set_names, stores, strict=True))
-    features = {name: store.fingerprint for name, store in named.items()}
-    splits = {name: store.splits_fingerprint for name, store in named.items()}
+    features, splits = fingerprints(named)
     models = {stage: path for stage, path in task.start_models.items() if path.is_file()}
     return features, splits, {stage: f"{file_crc32(path):08x}" for stage, path in models.items()}

@@ -15,6 +15,7 @@ from sed_task4.dataset import DatasetConfig, read_strong
 from sed_task4.simulation.plans import Slot, is_synthetic, sound_sets
 from sed_task4.simulation.settings import SimulationConfig, scene_settings
 from sed_task4.simulation.simulator import Task4Simulator
+from tests.common.simulation.own_tables import bad_tables, write_table
 
 RATE_HZ = 16000
 TONES_HZ = {"train": 500, "validation": 1000, "test": 2000}
@@ -152,21 +153,9 @@ def test_mixed_clips_have_tones_and_barks(tmp_path):
     assert "synthetic_share" not in read_settings(plain / SETTINGS_FILE)
 
 
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        (["a.wav,Dog,g,train", "b.wav,Dog,g,test"], r"'g' in .*\.wav\) and in .*\.wav\)"),
-        (["a.wav,Dog,g,train", "b.wav,Dog,h,test"], r"Dog has 1 group\(s\).*none for"),
-        (["a.wav,Dog,g,train", "c.wav,Dog,h,test"], r"line 3: there is no file 'c\.wav'"),
-    ],
-)
+@pytest.mark.parametrize(("rows", "message"), bad_tables("Dog"))
 def test_bad_tables_are_refused_before_any_work(tmp_path, rows, message):
-    folder = tmp_path / "own"
-    folder.mkdir()
-    for name in ("a.wav", "b.wav"):
-        soundfile.write(folder / name, tone(500.0), RATE_HZ)
-    text = "\n".join(["file,label,group,split", *rows])
-    (folder / "metadata.csv").write_text(text + "\n")
+    folder = write_table(tmp_path / "own", rows, tone(500.0), RATE_HZ)
     with pytest.raises(DataError, match=message):
         simulate(tmp_path / "out", settings(source_dir=folder))
     assert not (tmp_path / "out").exists()

@@ -17,6 +17,7 @@ from seld.simulation.plans import sound_sets
 from seld.simulation.rendering import n_synthetic
 from seld.simulation.settings import SimulationConfig, scene_settings
 from seld.simulation.simulator import SeldSimulator
+from tests.common.simulation.own_tables import bad_tables, write_table
 
 RATE_HZ = 16000
 FOLDS = (FoldConfig(name="fold1", train=(1, 2), validate_on=(3,), test=(4,)),)
@@ -192,21 +193,9 @@ def test_settings_take_one_or_several_folders():
     assert scene_settings(one, 0).synthetic_share == 0.0
 
 
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        (["a.wav,speech,g,train", "b.wav,speech,g,test"], r"'g' in .*\.wav\) and in .*\.wav\)"),
-        (["a.wav,speech,g,train", "b.wav,speech,h,test"], r"speech has 1 group\(s\).*none for"),
-        (["a.wav,speech,g,train", "c.wav,speech,h,test"], r"line 3: there is no file 'c\.wav'"),
-    ],
-)
+@pytest.mark.parametrize(("rows", "message"), bad_tables("speech"))
 def test_bad_tables_are_refused_before_any_work(tmp_path, rows, message):
-    folder = tmp_path / "own"
-    folder.mkdir()
-    for name in ("a.wav", "b.wav"):
-        soundfile.write(folder / name, tone(500.0), RATE_HZ)
-    text = "\n".join(["file,label,group,split", *rows])
-    (folder / "metadata.csv").write_text(text + "\n")
+    folder = write_table(tmp_path / "own", rows, tone(500.0), RATE_HZ)
     with pytest.raises(DataError, match=message):
         simulate(tmp_path / "out", SMALL.model_copy(update={"source_dir": folder}))
     assert not (tmp_path / "out").exists()

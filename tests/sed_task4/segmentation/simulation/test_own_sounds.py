@@ -22,6 +22,7 @@ from sed_task4.segmentation.mixing import make_mixtures
 from sed_task4.segmentation.mixture_lists import folds_of, scene_folds
 from sed_task4.segmentation.simulation.settings import SimulationConfig
 from sed_task4.segmentation.simulation.simulator import SegmentationSimulator
+from tests.common.simulation.own_tables import bad_tables, write_table
 
 RATE_HZ = 16000
 TONES_HZ = {"train": 500.0, "validation": 1000.0, "test": 2000.0}
@@ -145,21 +146,9 @@ def test_a_column_fold_decides_and_must_fit():
     assert EventFile("a.wav", "Bark", True).fold is None
 
 
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        (["a.wav,Bark,g,train", "b.wav,Bark,g,test"], r"'g' in .*\.wav\) and in .*\.wav\)"),
-        (["a.wav,Bark,g,train", "b.wav,Bark,h,test"], r"Bark has 1 group\(s\).*none for"),
-        (["a.wav,Bark,g,train", "c.wav,Bark,h,test"], r"line 3: there is no file 'c\.wav'"),
-    ],
-)
+@pytest.mark.parametrize(("rows", "message"), bad_tables("Bark"))
 def test_bad_tables_are_refused_before_any_work(tmp_path, rows, message):
-    folder = tmp_path / "own"
-    folder.mkdir()
-    for name in ("a.wav", "b.wav"):
-        soundfile.write(folder / name, tone(500.0), RATE_HZ)
-    text = "\n".join(["file,label,group,split", *rows])
-    (folder / "metadata.csv").write_text(text + "\n")
+    folder = write_table(tmp_path / "own", rows, tone(500.0), RATE_HZ)
     with pytest.raises(DataError, match=message):
         simulate(tmp_path / "out", source_dir=folder)
     assert not (tmp_path / "out").exists()
