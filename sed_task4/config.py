@@ -5,6 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from common.settings.augmentation import FeatureAugmentation
 from common.settings.batch_augmentation import BatchAugmentation
 from common.settings.mean_teacher import MeanTeacherConfig
 from common.settings.section import Section
@@ -208,6 +209,10 @@ class Task4Training(TrainingConfig):
     )
     teacher: MeanTeacherConfig | None = Field(
         None, description="Teacher of the system mean_teacher; null: only the network itself."
+    )
+    feature_augmentation: FeatureAugmentation = Field(
+        default_factory=FeatureAugmentation,
+        description="Changes of levels, shifts of bands, and cutouts.",
     )
     batch_augmentation: BatchAugmentation = Field(
         BatchAugmentation(),

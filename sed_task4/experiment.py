@@ -11,6 +11,7 @@ from typing import Self
 import keras
 import numpy as np
 
+from common.data.augmentation import Augmentation, FeatureChanges
 from common.data.feature_store import FeatureStore
 from common.data.pipeline import evaluation_stream, guard_stream
 from common.data.selection import BatchParts, Selection
@@ -429,7 +430,11 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         training, pipeline = self._training(stage)
         lengths_s = lengths_of_store(store, task.dataset.clip_s)
         statistics = self._statistics(store)
-        model_input = ModelInput(self.frontend, levels=self.levels)
+        changes = FeatureChanges.of_kind(
+            task.training.feature_augmentation, task.features.entry, n_levels=1
+        )
+        augmentation = Augmentation(changes=changes)
+        model_input = ModelInput(self.frontend, levels=self.levels, augmentation=augmentation)
         data = stage_data(
             stage, train, validation, statistics, pipeline, task.seed, training, model_input
         )

@@ -257,8 +257,8 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
                 " system whose targets are made of events, such as accdoa or einv2. Received:"
                 f" {task.system}. Set `training.mixing.probability: 0`."
             )
-        changes = FeatureChanges(
-            task.training.feature_augmentation, task.dataset.channels, task.features.entry.has_lags
+        changes = FeatureChanges.of_kind(
+            task.training.feature_augmentation, task.features.entry, task.dataset.channels
         )
         return Augmentation(mixing, self._transforms(stage), changes)
 

@@ -1,4 +1,4 @@
-"""Augmentation of training batches: mixtures, rotations and reflections, shifts and cutouts.
+"""Augmentation of training batches: mixtures, rotations, levels, shifts of bands and cutouts.
 
 All draws are stateless and depend only on the seed, the number of the pass and that of the batch.
 """
@@ -12,12 +12,15 @@ from common.data.made_targets import Pairs
 from common.data.sequences import ACTIVITY, FEATURES, SequenceFormat
 from common.data.shard_source import Tensors
 from common.data.tfrecord import tf
+from common.errors import ConfigError
 from common.features.channel_transforms import ChannelTransforms, reversed_bands
+from common.features.kinds import FeatureKind
 from common.runtime.multi_host import SINGLE, World
 from common.settings.augmentation import FeatureAugmentation, MixingSettings
 
 _SMALLEST_AREA = 0.02  # share of a sequence, as published for SALSA
 _OF_MIXTURES = 0  # draws of a batch; those of other changes are numbered from 1 on
+_EQUALISER_KNOTS = 6  # of the curve over the bands
 _LONGEST_SIDE = 0.3  # ratio of the shorter side of a rectangle to the longer one
 
 
@@ -29,11 +32,30 @@ class FeatureChanges:
         settings: the changes.
         n_levels: number of the first channels, which hold levels; the others are spatial.
         has_lags: bands of the others are lags, which no shift of frequencies moves.
+        level_per_db: change of a level for one dB.
     """
 
     settings: FeatureAugmentation
     n_levels: int
     has_lags: bool = False
+    level_per_db: float = 1.0
+
+    @classmethod
+    def of_kind(
+        cls, settings: FeatureAugmentation, kind: FeatureKind, n_levels: int
+    ) -> "FeatureChanges":
+        """Changes of a kind of features.
+
+        Raises:
+            ConfigError: gains are added to levels that are not on a logarithmic scale.
+        """
+        if settings.changes_levels and kind.level_per_db is None:
+            raise ConfigError(
+                "`training.feature_augmentation`: `max_gain_db` and `max_equaliser_db` are added to"
+                " logarithmic levels. Expected: `features.kind` with such levels, such as"
+                f" logmel_intensity or log_magnitude_mel. Received: {kind.name}. Set both to 0."
+            )
+        return cls(settings, n_levels, kind.has_lags, kind.level_per_db or 1.0)
 
 
 @dataclass(frozen=True)
@@ -264,7 +286,7 @@ def change_features(
     n_joint: tf.Tensor | int,
     world: World = SINGLE,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Shifts the bands of some sequences, and cuts areas out of some.
+    """Changes levels, shifts the bands of some sequences, and cuts areas out of some.
 
     Args:
         features: (B, T, F, C), not standardised.
@@ -285,6 +307,8 @@ def change_features(
             f" Received: an input of shape {features.shape}."
         )
     settings, draws = changes.settings, _Draws(key, n_joint, world)
+    if settings.changes_levels:
+        features = change_levels(features, changes, draws)
     largest = settings.max_shift_bands
     chosen = draws.uniform() < settings.shift_probability
     bands = tf.where(chosen, draws.below(2 * largest + 1) - largest, 0)  # (B,)
@@ -303,6 +327,30 @@ def change_features(
     is_level = tf.range(features.shape[3]) < changes.n_levels  # (C,)
     filled = tf.where(is_level, level, tf.zeros_like(level))  # (B, 1, 1, C)
     return tf.where(cut[..., None], filled, features), cut
+
+
+def change_levels(features: tf.Tensor, changes: FeatureChanges, draws: "_Draws") -> tf.Tensor:
+    """Adds a gain, and a smooth curve over the bands, to the levels of each sequence.
+
+    Args:
+        features: (B, T, F, C), the first channels levels on a logarithmic scale.
+        changes: sizes of the changes, and the number of those channels.
+        draws: random numbers of the sequences.
+
+    Returns:
+        Features of the same shape and type.
+    """
+    settings, n_bands = changes.settings, features.shape[2]
+    knots = np.linspace(0, n_bands - 1, _EQUALISER_KNOTS)
+    weights = np.stack([np.interp(np.arange(n_bands), knots, row) for row in np.eye(len(knots))])
+    heights = tf.stack([2 * draws.uniform() - 1 for _ in knots], axis=1)  # (B, knots)
+    curve_db = settings.max_equaliser_db * tf.matmul(heights, tf.constant(weights, tf.float32))
+    gain_db = settings.max_gain_db * (2 * draws.uniform() - 1)
+    added_db = curve_db + gain_db[:, None]  # (B, F)
+    is_level = tf.cast(tf.range(features.shape[3]) < changes.n_levels, tf.float32)  # (C,)
+    added = changes.level_per_db * added_db[:, None, :, None] * is_level  # (B, 1, F, C)
+    changed = tf.cast(features, tf.float32) + added
+    return tf.ensure_shape(tf.cast(changed, features.dtype), features.shape)
 
 
 def shift_bands(features: tf.Tensor, bands: tf.Tensor) -> tf.Tensor:

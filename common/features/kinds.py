@@ -175,6 +175,13 @@ class FeatureKind:
         return LEVELS if self.is_linear else "features"
 
     @property
+    def level_per_db(self) -> float | None:
+        """Change of the levels in the first channels for one dB; None: they are not logarithmic."""
+        if self.level_unit == "ln":  # of magnitudes
+            return float(np.log(10) / 20)
+        return 1.0 if self.level_db is first_channel and not self.is_linear else None
+
+    @property
     def has_mel_bands(self) -> bool:
         """True if the bands are mel bands."""
         return "n_mels" in self.settings

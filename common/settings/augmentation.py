@@ -1,4 +1,4 @@
-"""Settings of augmentation: shifts along frequency, areas cut out, and recordings mixed."""
+"""Settings of augmentation: other levels and bands, areas cut out, and recordings mixed."""
 
 from typing import Literal
 
@@ -16,6 +16,15 @@ class FeatureAugmentation(Section):
     probability 0.5.
     """
 
+    max_gain_db: float = Field(
+        0.0, ge=0, description="Largest change of the level of a whole sequence in dB. 0: none."
+    )
+    max_equaliser_db: float = Field(
+        0.0,
+        ge=0,
+        description="Largest change of level in dB by a smooth curve over the bands, as of another"
+        " microphone; the same in all channels, spatial features stay. 0: none.",
+    )
     max_shift_bands: int = Field(
         0,
         ge=0,
@@ -63,8 +72,15 @@ class FeatureAugmentation(Section):
     @property
     def is_used(self) -> bool:
         """True if some sequences change."""
+        if self.changes_levels:
+            return True
         shifts = self.max_shift_bands > 0 and self.shift_probability > 0
         return shifts or self.cutout_probability > 0
+
+    @property
+    def changes_levels(self) -> bool:
+        """True if levels in dB are added to."""
+        return self.max_gain_db > 0 or self.max_equaliser_db > 0
 
 
 class MixingSettings(Section):

@@ -14,6 +14,7 @@ from common.errors import ConfigError, DataError
 from common.io.files import atomic_path
 from common.simulation.random_streams import Draw
 from common.simulation.sounds import (
+    Recipes,
     animals,
     appliances,
     everyday,
@@ -28,6 +29,8 @@ from common.simulation.sounds.synthesis import (
     random_equaliser,
     to_unit_peak,
 )
+from common.simulation.sounds.wide.recipes import WIDE_RECIPES
+from common.simulation.sounds.wide.recording import recorded
 
 Spans = tuple[tuple[int, int], ...]  # first and last sample, exclusive, of stretches
 # (draw, rate_hz, duration_s) -> float32 (samples,)
@@ -81,6 +84,7 @@ RECIPES: Mapping[str, SoundRecipe] = {
     "instrument": everyday.play_instrument,
     "housework": everyday.do_housework,
 }
+PLAIN_SHARE = 0.1  # of the wide sounds of a class
 LOWEST_RATE_HZ = 16000  # the bands of some sounds reach to nearly half of it
 MAX_CREST_DB = 18.0
 SILENCE_DB = -40.0  # below the peak; trimmed from the ends of own recordings
@@ -113,7 +117,9 @@ def check_rate(rate_hz: int) -> None:
         )
 
 
-def synthesise(recipe: str, draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
+def synthesise(
+    recipe: str, draw: Draw, rate_hz: int, duration_s: float, recipes: Recipes = "plain"
+) -> np.ndarray:
     """Synthesises one example of a sound.
 
     Args:
@@ -121,12 +127,19 @@ def synthesise(recipe: str, draw: Draw, rate_hz: int, duration_s: float) -> np.n
         draw: source of all its parameters.
         rate_hz: sample rate.
         duration_s: length; the sound fills it.
+        recipes: wide: any of several mechanisms, recorded in a room and by a microphone of its own.
 
     Returns:
         float32 (round(duration_s * rate_hz),), peak 1, crest factor at most 18 dB.
     """
-    x = to_unit_peak(RECIPES[recipe](draw, rate_hz, duration_s))
-    x = limit_crest(random_equaliser(draw, x, rate_hz), MAX_CREST_DB)
+    if recipes == "plain":
+        x = to_unit_peak(RECIPES[recipe](draw, rate_hz, duration_s))
+        x = random_equaliser(draw, x, rate_hz)
+    else:
+        is_plain = recipe not in WIDE_RECIPES or draw.chance(PLAIN_SHARE)
+        made = (RECIPES if is_plain else WIDE_RECIPES)[recipe](draw, rate_hz, duration_s)
+        x = recorded(draw, to_unit_peak(made), rate_hz)
+    x = limit_crest(x, MAX_CREST_DB)
     return to_unit_peak(fade_edges(x, rate_hz, 0.0005, 0.005))
 
 

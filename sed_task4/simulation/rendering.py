@@ -183,7 +183,9 @@ def _synthetic_sounds(
     sound = planning.ALL_SOUNDS[class_name]
     if sound.phrasing == "running":
         draw = _draw(plan, settings, class_name, 0)
-        whole = sound_bank.synthesise(sound.recipe, draw, rate_hz, sum(lengths) / rate_hz)
+        whole = sound_bank.synthesise(
+            sound.recipe, draw, rate_hz, sum(lengths) / rate_hz, settings.recipes
+        )
         parts = (whole[start:stop] for start, stop in pairwise(np.cumsum([0, *lengths])))
         return [fade_edges(part, rate_hz, 0.003, 0.01) for part in parts]
     # One stream of random numbers is one source, which repeats itself.
@@ -191,7 +193,10 @@ def _synthetic_sounds(
     sounds = []
     for number, length in zip(numbers, lengths, strict=True):
         draw = _draw(plan, settings, class_name, number)
-        sounds.append(sound_bank.synthesise(sound.recipe, draw, rate_hz, length / rate_hz))
+        length_s = length / rate_hz
+        sounds.append(
+            sound_bank.synthesise(sound.recipe, draw, rate_hz, length_s, settings.recipes)
+        )
     return sounds
 
 

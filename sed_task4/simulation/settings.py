@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from common.settings.section import Section
 from common.simulation.own_recordings import Folders
 from common.simulation.simulator import complete_settings
+from common.simulation.sounds import RECIPES_TEXT, Recipes
 
 GENERATOR_VERSION = "1"  # changes when the same settings give other samples
 
@@ -84,6 +85,7 @@ class SimulationConfig(Section):
         description="Other subsets differ from the synthetic one in level, spectrum and reverb.",
     )
     variation: float = Field(1.0, ge=0, le=1, description="Variation of synthetic examples.")
+    recipes: Recipes = Field("plain", description=RECIPES_TEXT)
     source_dir: Folders | None = Field(
         None,
         description="Own recordings, one folder or several: <class>/*.wav, or labelled in"
@@ -143,6 +145,7 @@ class SceneSettings:
     on_missing: Literal["synth", "error"]
     longest_source_s: float
     synthetic_share: float = 0.0
+    recipes: Recipes = "plain"
 
 
 def scene_settings(simulation: SimulationConfig, seed: int, clip_s: float = 10.0) -> SceneSettings:

@@ -105,8 +105,9 @@ class Task4Simulator(Simulator[ClipPlan, SoundBank | None]):
         kept = subsets_of_settings(LAYOUTS[self.dataset.layout])
         numbers = settings["clips_per_subset"].items()
         settings["clips_per_subset"] = {name: n for name, n in numbers if name in kept}
-        if not settings["synthetic_share"]:  # datasets written before it stay valid
-            del settings["synthetic_share"]
+        for name, value in (("synthetic_share", 0.0), ("recipes", "plain")):
+            if settings[name] == value:  # datasets written before these settings stay valid
+                del settings[name]
         sources, backgrounds = self.simulation.source_dir, self.simulation.background_dir
         titles = tuple(SETS.values())
         return {

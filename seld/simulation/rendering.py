@@ -78,7 +78,7 @@ ROOMS: tuple[tuple[Room, Ambience], ...] = (
     (Room("sahkotalo", (20.0, 7.5, 3.6), (8.3, 3.4, 1.4), (0.65, 0.4)), _babble),
 )
 
-EXAMPLES_PER_SET = 4
+WIDE_DURATIONS = (0.6, 1.7)  # factors of the durations of wide recipes
 LONGEST_BACKGROUND_S = 60.0
 OwnSounds = Mapping[tuple[str, int], Sequence[np.ndarray]]  # by class and split
 
@@ -253,7 +253,7 @@ def _read_sounds(
 def n_synthetic(selection: SoundSelection, settings: SceneSettings) -> int:
     """Number of synthetic examples of a class and split, by `synthetic_share` beside own ones."""
     if not selection.recordings:
-        return EXAMPLES_PER_SET
+        return settings.synthetic_examples
     return selection.n_synthetic(settings.synthetic_share)
 
 
@@ -266,7 +266,11 @@ def _synthetic_s(selection: SoundSelection, settings: SceneSettings) -> list[flo
     spread = random_stream(settings.seed, settings.version, "durations", *_key(selection))
     # One duration from each n-th of the range keeps the median in every set.
     quantiles = (spread.permutation(n) + spread.uniform(size=n)) / n
-    return [durations.at(quantile) for quantile in quantiles]
+    durations_s = [durations.at(quantile) for quantile in quantiles]
+    if settings.recipes == "plain":
+        return durations_s
+    factors = np.exp(spread.uniform(*np.log(WIDE_DURATIONS), n))
+    return [float(each) for each in factors * durations_s]
 
 
 def _synthesise(
@@ -279,7 +283,7 @@ def _synthesise(
     for number in sorted(numbers):
         stream = random_stream(settings.seed, settings.version, "bank", *key, number)
         draw = Draw(stream, settings.variation)
-        made[number] = synthesise(recipe, draw, rate_hz, durations_s[number])
+        made[number] = synthesise(recipe, draw, rate_hz, durations_s[number], settings.recipes)
     return key, made
 
 
@@ -408,7 +412,14 @@ def render_recording(plan: RecordingPlan, context: RenderContext) -> np.ndarray:
         if own is None
         else _background_path(context.loops, plan.split, own)
     )
-    return mix_scene(sounds, mapped_array(path), start, plan.n_samples, settings.snr_db)
+    return mix_scene(sounds, mapped_array(path), start, plan.n_samples, _snr_db(plan, settings))
+
+
+def _snr_db(plan: RecordingPlan, settings: SceneSettings) -> float:
+    if settings.snr_range_db is None:
+        return settings.snr_db
+    stream = recording_stream(settings, plan.split, plan.name, "snr")
+    return float(stream.uniform(*settings.snr_range_db))
 
 
 def _dry_sound(

@@ -11,6 +11,7 @@ from common.errors import ConfigError
 from common.settings.section import Section
 from common.simulation.own_recordings import Folders
 from common.simulation.simulator import complete_settings
+from common.simulation.sounds import RECIPES_TEXT, Recipes
 from seld.recordings.layouts import LAYOUTS, Layout
 
 GENERATOR_VERSION = "1"  # changes whenever the same settings would give other samples
@@ -103,6 +104,10 @@ class SimulationConfig(Section):
         description="Lengths vary and events may end after the recording, as in the real data.",
     )
     snr_db: float = Field(30.0, description="Signal-to-noise ratio of events and ambience.")
+    snr_range_db: tuple[float, float] | None = Field(
+        None,
+        description="Range from which the ratio of each recording is drawn, in place of `snr_db`.",
+    )
     gain_range_db: float = Field(
         6.0, ge=0, description="Levels of events vary by plus and minus this."
     )
@@ -125,6 +130,10 @@ class SimulationConfig(Section):
     wall_colour: bool | None = Field(
         None, description="Walls absorb high frequencies more than low ones."
     )
+    synthetic_examples: int = Field(
+        4, ge=1, description="Synthetic sounds of each class in each split."
+    )
+    recipes: Recipes = Field("plain", description=RECIPES_TEXT)
     source_dir: Folders | None = Field(
         None,
         description="Own recordings, one folder or several: <class>/*.wav, or labelled in"
@@ -199,6 +208,13 @@ class SimulationConfig(Section):
             raise ValueError(
                 f"ranges are [lowest, highest] from {MIN_DISTANCE_M} on. Received: {list(value)}."
             )
+        return value
+
+    @field_validator("snr_range_db")
+    @classmethod
+    def _ratios_rise(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not value[0] <= value[1]:
+            raise ValueError(f"a range is [lowest, highest]. Received: {list(value)}.")
         return value
 
     @field_validator("rooms")
@@ -278,6 +294,9 @@ class SceneSettings:
     on_missing: Literal["synth", "error"]
     longest_source_s: float
     synthetic_share: float = 0.0
+    recipes: Recipes = "plain"
+    synthetic_examples: int = 4
+    snr_range_db: tuple[float, float] | None = None  # None: `snr_db` in all recordings
     motion: MotionSettings | None = None  # None: the layout of 2019, whose sources stand still
     measured: MeasuredSettings | None = None  # None: computed rooms only
 
@@ -333,6 +352,7 @@ def scene_settings(
         "seed": seed,
         "motion": motion,
         "same_class_share": simulation.same_class_share,
+        "snr_range_db": simulation.snr_range_db,
         "foa_norm": simulation.foa_norm or ("sn3d" if layout.is_framewise else "n3d"),
     }
     return complete_settings(SceneSettings, simulation, preset, **given)

@@ -42,6 +42,17 @@ from seld.simulation.settings import N_ROOMS, SceneSettings, SimulationConfig, s
 logger = logging.getLogger(__name__)
 KINDS = ("foa", "mic", "stereo", "metadata")
 
+# Settings that came later, and the values with which nothing changes.
+WITHOUT = {
+    "motion": None,
+    "same_class_share": None,
+    "measured": None,
+    "synthetic_share": 0.0,
+    "recipes": "plain",
+    "synthetic_examples": 4,
+    "snr_range_db": None,
+}
+
 
 @dataclass(frozen=True)
 class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
@@ -109,8 +120,8 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
         """Lists all settings on which the recordings depend."""
         given = sorted(self.annotations.glob("*.csv")) if self.annotations else []
         settings = asdict(self.settings)
-        for name in ("motion", "same_class_share", "measured", "synthetic_share"):
-            if settings[name] in (None, 0.0):  # datasets written before these settings stay valid
+        for name, value in WITHOUT.items():
+            if settings[name] == value:  # datasets written before these settings stay valid
                 del settings[name]
         if self.settings.measured:
             settings["room_responses"] = response_digest(self.simulation.rir_dir)

@@ -90,7 +90,8 @@ def render_sound(file: EventFile, settings: SoundSettings) -> np.ndarray:
     sound = LABEL_SOUNDS[file.label]
     rng = _stream(settings, "sound", file.name)
     duration_s = sound.durations.at(float(rng.uniform()))
-    x = synthesise(sound.recipe, Draw(rng, settings.variation), settings.sound_rate_hz, duration_s)
+    draw, rate_hz = Draw(rng, settings.variation), settings.sound_rate_hz
+    x = synthesise(sound.recipe, draw, rate_hz, duration_s, settings.recipes)
     return x * np.float32(Draw(rng).log_uniform(*SOUND_PEAK))
 
 

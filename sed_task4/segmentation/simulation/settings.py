@@ -8,6 +8,7 @@ from pydantic import Field
 from common.settings.section import Section
 from common.simulation.own_recordings import Folders
 from common.simulation.simulator import complete_settings
+from common.simulation.sounds import RECIPES_TEXT, Recipes
 
 GENERATOR_VERSION = "1"  # changes when the same settings give other samples
 
@@ -57,6 +58,7 @@ class SimulationConfig(Section):
     sound_rate_hz: int = Field(44100, ge=8000, description="Sample rate of the sound files.")
     scene_rate_hz: int = Field(48000, ge=8000, description="Sample rate of the scenes.")
     variation: float = Field(1.0, ge=0, le=1, description="Variation of the sounds of a class.")
+    recipes: Recipes = Field("plain", description=RECIPES_TEXT)
     source_dir: Folders | None = Field(
         None,
         description="Own recordings, one folder or several: <class>/*.wav, or labelled in"
@@ -101,6 +103,7 @@ class SoundSettings:
     on_missing: Literal["synth", "error"] = "synth"
     synthetic_share: float = 0.0
     longest_source_s: float = 5.0
+    recipes: Recipes = "plain"
 
 
 def sound_settings(simulation: SimulationConfig, seed: int, clip_s: float = 10.0) -> SoundSettings:

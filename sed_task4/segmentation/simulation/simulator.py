@@ -176,6 +176,8 @@ class SegmentationSimulator(Simulator[EventFile | SceneFile, None]):
         if self.simulation.source_dir is None:  # as in earlier versions
             for name in ("on_missing", "longest_source_s", "synthetic_share"):
                 del settings[name]
+        if settings["recipes"] == "plain":
+            del settings["recipes"]
         return {**settings, "files": text_digest(list(texts)), **given, **self._own_digests()}
 
     def _own_digests(self) -> dict[str, Any]:

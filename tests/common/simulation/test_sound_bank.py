@@ -25,8 +25,11 @@ from common.simulation.sound_bank import (
     synthesise,
 )
 from common.simulation.sounds.synthesis import coloured_noise, crest_factor_db
+from common.simulation.sounds.wide.recipes import WIDE_RECIPES
 
 RATE_HZ = 48000
+# All sounds in their plain form, and those that have a wide one in that.
+ALL = [(name, "plain") for name in RECIPES] + [(name, "wide") for name in WIDE_RECIPES]
 INDOOR_RECIPES = tuple(RECIPES)[:11]
 HOUSEHOLD_RECIPES = (
     "phrase",
@@ -71,11 +74,11 @@ TYPICAL_S = {
 }
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_a_sound_fills_its_duration_with_limited_peaks(recipe):
+@pytest.mark.parametrize(("recipe", "recipes"), ALL)
+def test_a_sound_fills_its_duration_with_limited_peaks(recipe, recipes):
     for number in range(3):
         duration_s = TYPICAL_S.get(recipe, 0.8) * (1 + 0.2 * number)
-        x = synthesise(recipe, Draw(random_stream(number, recipe)), RATE_HZ, duration_s)
+        x = synthesise(recipe, Draw(random_stream(number, recipe)), RATE_HZ, duration_s, recipes)
         assert x.dtype == np.float32 and len(x) == round(duration_s * RATE_HZ)
         assert np.abs(x).max() == pytest.approx(1.0)
         assert crest_factor_db(x) < MAX_CREST_DB + 0.5
@@ -83,10 +86,11 @@ def test_a_sound_fills_its_duration_with_limited_peaks(recipe):
         assert loud[0] < 0.12 * RATE_HZ and loud[-1] > len(x) - 0.25 * RATE_HZ
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_the_lowest_rate_has_room_for_the_bands_of_all_sounds(recipe):
+@pytest.mark.parametrize(("recipe", "recipes"), ALL)
+def test_the_lowest_rate_has_room_for_the_bands_of_all_sounds(recipe, recipes):
     for number in range(3):
-        synthesise(recipe, Draw(random_stream(number, recipe)), LOWEST_RATE_HZ, 0.5)
+        x = synthesise(recipe, Draw(random_stream(number, recipe)), LOWEST_RATE_HZ, 0.5, recipes)
+        assert np.all(np.isfinite(x))
 
 
 def test_a_rate_too_low_for_the_sounds_is_refused():
@@ -95,10 +99,11 @@ def test_a_rate_too_low_for_the_sounds_is_refused():
         check_rate(8000)
 
 
+@pytest.mark.parametrize("recipes", ["plain", "wide"])
 @pytest.mark.parametrize("recipe", ["knock", "speech", "phone"])
-def test_examples_differ_and_each_can_be_made_again(recipe):
+def test_examples_differ_and_each_can_be_made_again(recipe, recipes):
     first, again, other = (
-        synthesise(recipe, Draw(random_stream(s, recipe)), RATE_HZ, 0.9) for s in (0, 0, 1)
+        synthesise(recipe, Draw(random_stream(s, recipe)), RATE_HZ, 0.9, recipes) for s in (0, 0, 1)
     )
     assert np.array_equal(first, again)
     assert not np.allclose(first, other, atol=0.05)
@@ -122,9 +127,11 @@ def _pauses_s(x, floor_db=-35.0):
 
 @pytest.mark.parametrize("recipe", HOUSEHOLD_RECIPES)
 @pytest.mark.parametrize("duration_s", [0.25, 1.1, 4.0])
-def test_a_labelled_sound_has_no_pause_that_would_part_it(recipe, duration_s):
+@pytest.mark.parametrize("recipes", ["plain", "wide"])
+def test_a_labelled_sound_has_no_pause_that_would_part_it(recipe, recipes, duration_s):
     for number in range(3):
-        x = synthesise(recipe, Draw(random_stream(number, recipe, duration_s)), RATE_HZ, duration_s)
+        draw = Draw(random_stream(number, recipe, duration_s))
+        x = synthesise(recipe, draw, RATE_HZ, duration_s, recipes)
         assert max(_pauses_s(x), default=0.0) <= 0.15
 
 
@@ -135,19 +142,24 @@ def _statistics(x, mel_filters):
 
 
 @pytest.mark.parametrize(
-    "recipes",
-    [INDOOR_RECIPES, HOUSEHOLD_RECIPES, TASK2_RECIPES],
-    ids=["indoor", "household", "task2"],
+    ("names", "recipes"),
+    [
+        (INDOOR_RECIPES, "plain"),
+        (HOUSEHOLD_RECIPES, "plain"),
+        (TASK2_RECIPES, "plain"),
+        (INDOOR_RECIPES, "wide"),
+        (HOUSEHOLD_RECIPES, "wide"),
+    ],
+    ids=["indoor", "household", "task2", "wide indoor", "wide household"],
 )
-def test_a_linear_classifier_separates_most_sounds_but_not_all(recipes):
+def test_a_linear_classifier_separates_most_sounds_but_not_all(names, recipes):
     examples, labels = [], []
     mel_filters = librosa.filters.mel(sr=RATE_HZ, n_fft=2048, n_mels=40)
-    for number, recipe in enumerate(recipes):
+    for number, recipe in enumerate(names):
         for index in range(15):
             draw = Draw(random_stream(11, recipe, index))
-            x = synthesise(
-                recipe, draw, RATE_HZ, draw.uniform(0.8, 1.2) * TYPICAL_S.get(recipe, 0.8)
-            )
+            duration_s = draw.uniform(0.8, 1.2) * TYPICAL_S.get(recipe, 0.8)
+            x = synthesise(recipe, draw, RATE_HZ, duration_s, recipes)
             noise = coloured_noise(draw, len(x), RATE_HZ, 1.0)
             examples.append(_statistics(x + noise * x.std() * 10 ** (-15 / 20), mel_filters))
             labels.append(number)
