@@ -4,20 +4,16 @@ python -m benchmarks.demo_seeds [SEED ...] [--task TASK] [--folder runs/seeds] [
 """
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import ROOT, machine, replace_between, table, wall_s
+from benchmarks.measure import ROOT, machine, replace_between, table
 from benchmarks.run import machine_text
+from benchmarks.seed_runs import Scores, minutes_of, options_of, scores_of, train
 from common.io import terminal
-
-Scores = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -170,21 +166,9 @@ def run_seed(task_id: str, seed: int, folder: Path, overrides: Sequence[str]) ->
     stem = folder / (DEMOS[task_id].recordings or task_id)
     places = [f"{name}_dir={stem}_{name}_s{seed}" for name in ("dataset", "feature")]
     settings = [f"seed={seed}", *places, f"output_dir={folder}", *overrides]
-    options = [option for setting in settings for option in ("--set", setting)]
     run = folder / f"{task_id}_s{seed}"
-    fresh = not run.exists()
-    if not (run / "scores.json").exists():
-        command = [sys.executable, DEMOS[task_id].script, task_id, f"s{seed}", *options]
-        seconds = wall_s(lambda: subprocess.run(command, cwd=ROOT, check=True))
-        if fresh:  # the time of a resumed run is meaningless
-            (run / "minutes.json").write_text(f"{seconds / 60:.2f}\n")
+    train([DEMOS[task_id].script, task_id, f"s{seed}", *options_of(settings)], run)
     return run
-
-
-def scores_of(run: Path, label: str) -> Scores:
-    """The scores in one line of a run's table."""
-    rows = json.loads((run / "scores.json").read_text(encoding="utf-8"))["rows"]
-    return next(row["scores"] for row in rows if row["label"] == label)
 
 
 def seeds_table(demo: Demo, runs: dict[int, Path]) -> str:
@@ -214,8 +198,8 @@ def _cells(demo: Demo, values: Sequence[float | None]) -> list[str]:
 
 
 def _minutes(run: Path) -> str:
-    path = run / "minutes.json"
-    return f"{json.loads(path.read_text()):.1f}" if path.exists() else ""
+    minutes = minutes_of(run)
+    return "" if minutes is None else f"{minutes:.1f}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -23,6 +23,7 @@ LONGEST = (
     "test_benchmarks.py",
     "common/inference/test_export.py",
     "test_gpu_runs.py",
+    "test_real_sounds.py",
     "seld/test_end_to_end.py",
     "sed_task4/test_data_sets_end_to_end.py",
     "sed_task4/test_end_to_end.py",

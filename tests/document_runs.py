@@ -125,6 +125,7 @@ ELSEWHERE = {
     r"make( PYTHON=\S+)? (setup|demo|test|check|bench|torch|lock|docs|docs-check|soak)": (
         "the checks themselves, or hours"
     ),
+    r"-m benchmarks\.real_sounds .*": "own sounds: tests/test_real_sounds.py",
     r"-m benchmarks\..*": "tests/test_benchmarks.py runs each with --quick",
     r"(\S*/)?pip install .*": "tests/test_wheel.py installs the package",
     r"-m venv .*": "tests/test_wheel.py makes an environment",
