@@ -261,19 +261,6 @@ class StudyPlan:
         minutes = minutes_text(runs) if name != OWN else ""
         return [learner.label, tested_on, *self.study.columns.cells(scores), minutes]
 
-    @property
-    def best_synthetic(self) -> Learner:
-        """The row of synthetic sounds with a means whose last score is lowest on real sounds."""
-        line = self.study.columns.line
-
-        def error(learner: Learner) -> float:
-            runs = [learner.run(self.folder, seed) for seed in self.seeds]
-            scores = [scores_of(evaluation(run, self.scenes.name), line) for run in runs]
-            return fmean(self.study.columns.numbers(each)[-1] or 0.0 for each in scores)
-
-        synthetic = self.learners[:-1]
-        return min(synthetic[1:] or synthetic, key=error)
-
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredRooms(Experiment):
@@ -281,7 +268,7 @@ class MeasuredRooms(Experiment):
 
     Attributes:
         study: whose runs of the first seed are scored: real sounds, and synthetic ones with the
-            best means.
+            all means.
     """
 
     study: Study
@@ -322,7 +309,7 @@ class MeasuredPlan:
         study, seed = self.base.study, self.base.seeds[0]
         where = {"computed": self.base.scenes.name, "measured": self.scenes.name}
         rows = []
-        for learner in (self.base.best_synthetic, self.base.learners[-1]):
+        for learner in self.base.learners[-2:]:  # all means, and real sounds
             run = learner.run(self.base.folder, seed)
             evaluate(run, {self.scenes.name: self.scenes.root}, study.splits)
             for rooms, name in where.items():
@@ -360,7 +347,7 @@ class Rebuilt(Experiment):
         learner = Learner(
             self.task_id,
             "seld.py",
-            "published size" if bench.published else "demo size",
+            "published size" if bench.published else "size of the task",
             (
                 f"simulation.source_dir={as_setting(sounds)}",
                 "simulation.on_missing=error",

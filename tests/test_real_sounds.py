@@ -299,6 +299,15 @@ def test_settings_of_all_rows_exist_in_full_size(name, tmp_path):
     assert load_task(PARAMS, experiment.task_id, [*experiment.settings, *overrides])
 
 
+@pytest.mark.parametrize(("name", "task_id"), [("seld", "demo-wide"), ("task4", "crnn-wide-demo")])
+def test_all_means_together_are_the_settings_of_a_task(name, task_id):
+    experiment = EXPERIMENTS[name]
+    overrides = [each for mean in experiment.means for each in mean.overrides]
+    told = {"description", "dataset_dir"}
+    together = load_task(PARAMS, experiment.task_id, overrides).model_dump(exclude=told)
+    assert together == load_task(PARAMS, task_id).model_dump(exclude=told)
+
+
 def test_every_table_has_its_place_in_the_benchmarks():
     text = (ROOT / "BENCHMARKS.md").read_text(encoding="utf-8")
     assert all(f"<!-- {name}:begin -->" in text for name in MARKERS)

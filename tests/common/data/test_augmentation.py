@@ -11,10 +11,13 @@ from common.data.augmentation import (
     transform_features,
     transform_vectors,
 )
+from common.errors import ConfigError
 from common.features.channel_transforms import ChannelTransforms
+from common.features.settings import as_frontend
 from common.features.spectral import interleave_channels
 from common.runtime.multi_host import World
 from common.settings.augmentation import FeatureAugmentation
+from sed_task4.features import KINDS, FeatureConfig
 from seld.augmentation import gcc_tables, microphone_transforms, phase_difference_tables
 
 KEY = np.array([3, 5], np.int64)
@@ -146,3 +149,46 @@ def np_to_tensor(array):
     from common.data.tfrecord import tf
 
     return tf.constant(array)
+
+
+def test_gains_and_curves_are_added_to_all_levels_alike_and_to_nothing_else():
+    x = features(64, 5, 32)
+    new, _ = changed(x, max_gain_db=6.0, max_equaliser_db=8.0)
+    added = new - x
+    np.testing.assert_array_equal(added[..., 4:], 0)
+    curve_db = added[:, 0, :, 0]  # (B, F)
+    same = np.broadcast_to(curve_db[:, None, :, None], (64, 5, 32, 4))
+    np.testing.assert_allclose(added[..., :4], same, atol=1e-4)
+    assert np.abs(curve_db).max() <= 14 and np.abs(curve_db).max(axis=1).mean() > 5
+    # Lines between six knots: no second difference but at knots.
+    bends = np.abs(np.diff(curve_db, 2, axis=1)) > 1e-4
+    assert set(np.flatnonzero(bends.any(axis=0)) + 1) <= {6, 7, 12, 13, 18, 19, 24, 25}
+
+
+def test_a_gain_alone_changes_all_bands_of_a_sequence_by_one_number():
+    x = features(200, 3, 8)
+    new, _ = changed(x, max_gain_db=6.0)
+    gains_db = (new - x)[:, 0, 0, 0]
+    for number, gain_db in enumerate(gains_db):
+        np.testing.assert_allclose((new - x)[number, ..., :4], gain_db, atol=1e-4)
+    # Uniform from -6 to 6 dB: mean 0, variance 12.
+    assert abs(gains_db.mean()) < 1 and gains_db.var() == pytest.approx(12, rel=0.25)
+
+
+def test_gains_follow_the_scale_of_the_levels():
+    kind = KINDS["log_magnitude_mel"]
+    settings = FeatureAugmentation(max_gain_db=6.0)
+    changes = FeatureChanges.of_kind(settings, kind, n_levels=1)
+    audio = np.random.default_rng(0).normal(0, 0.1, (22050, 1)).astype(np.float32)
+    frontend = as_frontend(FeatureConfig(kind=kind.name), 44100)
+    quiet, loud = (
+        kind.compute(gain * audio, frontend, 20, "float32") for gain in (1.0, 10 ** (1 / 20))
+    )
+    assert np.median(loud - quiet) == pytest.approx(changes.level_per_db, rel=1e-3)
+
+
+def test_gains_of_features_without_logarithmic_levels_are_refused():
+    kind, settings = KINDS["mel_desed"], FeatureAugmentation(max_equaliser_db=6.0)
+    with pytest.raises(ConfigError, match=r"logarithmic levels.*Received: mel_desed"):
+        FeatureChanges.of_kind(settings, kind, n_levels=1)
+    assert not FeatureChanges.of_kind(FeatureAugmentation(), kind, n_levels=1).settings.is_used

@@ -303,6 +303,19 @@ def test_events_have_their_annotated_times_and_snr(name, tmp_path):
         assert _level_db(x, *span) - background_db == pytest.approx(20.0, abs=1.5)
 
 
+def test_wide_sounds_have_the_annotated_times_and_snr_too(tmp_path):
+    plan = ClipPlan("synthetic", "1.wav", (PlannedEvent("Dog", 2.0, 3.0),))
+    wide = _rendered(plan, tmp_path, synthetic_snr_db=(20.0, 20.0), recipes="wide")
+    assert _level_db(wide, 2.0, 3.0) - _level_db(wide, 0, 1.99) == pytest.approx(20.0, abs=1.5)
+    plain = _rendered(plan, tmp_path, synthetic_snr_db=(20.0, 20.0))
+    np.testing.assert_allclose(
+        wide[: 19 * RATE_HZ // 10],
+        plain[: 19 * RATE_HZ // 10] * (wide[1000] / plain[1000]),
+        rtol=1e-3,
+        atol=1e-6,
+    )  # the background is the same
+
+
 def test_levels_of_real_clips_differ_with_the_domain_gap_only(tmp_path):
     def peaks(subset, **changes):
         plans = [ClipPlan(subset, f"{n}.wav", (PlannedEvent("Dog", 1.0, 2.0),)) for n in range(12)]

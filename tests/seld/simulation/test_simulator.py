@@ -21,7 +21,14 @@ from seld.features import FeatureConfig
 from seld.simulation import rendering
 from seld.simulation.class_sounds import CLASS_SOUNDS
 from seld.simulation.plans import POSITIONS, deal_recordings, name_recordings, plan_recording
-from seld.simulation.rendering import ROOMS, check_positions, fill_bank, plan_bank, select_sounds
+from seld.simulation.rendering import (
+    ROOMS,
+    WIDE_DURATIONS,
+    check_positions,
+    fill_bank,
+    plan_bank,
+    select_sounds,
+)
 from seld.simulation.settings import SimulationConfig, scene_settings
 from seld.simulation.simulator import SeldSimulator, run
 
@@ -185,6 +192,53 @@ def test_durations_of_a_class_have_their_real_median(bank, class_name):
         and max(lengths_s) <= durations.longest_s + 0.001
     )
     assert np.median(lengths_s) == pytest.approx(durations.median_s, rel=0.15)
+
+
+WIDE = SMALL.model_copy(
+    update={"recipes": "wide", "synthetic_examples": 9, "snr_range_db": (0.0, 20.0)}
+)
+
+
+def test_settings_of_wide_sounds_count_only_where_they_differ():
+    stored = SeldSimulator(Path("x"), SMALL, DATASET).content()
+    assert not {"recipes", "synthetic_examples", "snr_range_db"} & set(stored)
+    stored = SeldSimulator(Path("x"), WIDE, DATASET).content()
+    assert (stored["recipes"], stored["synthetic_examples"]) == ("wide", 9)
+    assert tuple(stored["snr_range_db"]) == (0.0, 20.0)
+
+
+def test_more_wide_examples_last_up_to_twice_as_long_and_differ(tmp_path):
+    settings = scene_settings(WIDE, 0)
+    (selection,) = [
+        each
+        for each in select_sounds(DATASET.classes, (1,), settings, None)
+        if each.class_name == "cough"
+    ]
+    bank, own = plan_bank([selection], settings, 16000, tmp_path / "bank.npy", ONE)
+    fill_bank(bank, own, {selection: range(9)}, settings, 16000, ONE)
+    examples, durations = bank.examples("cough", 1), CLASS_SOUNDS["cough"][1]
+    assert len(examples) == len({x.tobytes() for x in examples}) == 9
+    lengths_s = np.array([len(x) / 16000 for x in examples])
+    low, high = WIDE_DURATIONS
+    assert lengths_s.min() >= low * durations.shortest_s - 0.001
+    assert lengths_s.max() <= high * durations.longest_s + 0.001
+    assert np.ptp(np.log(lengths_s)) > np.log(1.5)
+
+
+def test_each_recording_has_a_ratio_of_its_own_from_the_range(tmp_path):
+    def background_db(simulation, name):
+        root = tmp_path / name
+        _simulate(root, simulation.model_copy(update={"recordings_per_split": {1: 5}}), splits=(1,))
+        levels = []
+        for path in sorted(root.glob("foa_dev/*.wav")):
+            x = soundfile.read(path)[0][:, 0]
+            blocks = np.sqrt(np.mean(np.square(x[: len(x) // 960 * 960].reshape(-1, 960)), axis=1))
+            levels.append(20 * np.log10(np.percentile(blocks, 2) / np.percentile(blocks, 90)))
+        return np.array(levels)
+
+    assert np.ptp(background_db(WIDE, "wide")) > 6
+    narrow = WIDE.model_copy(update={"snr_range_db": (0.0, 0.0)})
+    assert background_db(narrow, "narrow").min() > -12
 
 
 def _plans(bank, **changes):

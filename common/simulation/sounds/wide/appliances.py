@@ -5,6 +5,7 @@ import numpy as np
 from common.simulation.random_streams import Draw
 from common.simulation.sounds.synthesis import (
     HIGHEST_PART,
+    band_pass,
     coloured_noise,
     fade_edges,
     resonate,
@@ -30,14 +31,15 @@ def _shaped_noise(draw: Draw, n: int, rate_hz: int, spread_db: float) -> np.ndar
 def fry(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     """Frying: hiss of the pan, bubbles, and drops that crack."""
     n = _samples(rate_hz, duration_s)
-    hiss = coloured_noise(draw, n, rate_hz, draw.uniform(-1.5, 0.5))
+    hiss = coloured_noise(draw, n, rate_hz, draw.uniform(-1.5, 0.0))
+    hiss += draw.log_uniform(0.05, 1.0) * coloured_noise(draw, n, rate_hz, 2.0)  # of the stove
     x = hiss * slow_control(draw, n, rate_hz, draw.log_uniform(0.5, 12.0), 0.5, 1.0)
-    x = to_unit_peak(x) * draw.log_uniform(0.05, 1.0)
+    x = to_unit_peak(x) * draw.log_uniform(0.03, 0.5)
     drop = draw_material(draw, (2000.0, 8000.0), (-6.0, 0.0), (0.005, 0.04), (0.0, 6.0))
     drops = [hit(draw, rate_hz, drop.varied(draw, 8.0), 0.03) for _ in range(12)]
     n_drops = draw.rng.poisson(draw.log_uniform(8.0, 200.0) * duration_s)
     times_s = draw.rng.uniform(0.0, duration_s, n_drops)
-    gains = 0.08 * (1 + draw.rng.pareto(draw.uniform(1.3, 3.0), n_drops))
+    gains = 0.12 * (1 + draw.rng.pareto(draw.uniform(1.3, 3.0), n_drops))
     scattered(draw, x, rate_hz, drops, times_s, np.minimum(gains, 1.0))
     return _faded(x, rate_hz, 0.05)
 
@@ -45,7 +47,9 @@ def fry(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
 def run_water(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     """Running water: rush, the hollow it falls into, bubbles and drops."""
     n = _samples(rate_hz, duration_s)
-    rush = _shaped_noise(draw, n, rate_hz, 5.0)
+    low_hz = draw.log_uniform(150.0, 800.0)
+    rush = band_pass(draw.noise(n), rate_hz, low_hz, low_hz * draw.log_uniform(3.0, 15.0))
+    rush += draw.log_uniform(0.05, 0.5) * _shaped_noise(draw, n, rate_hz, 5.0)
     x = to_unit_peak(rush * slow_control(draw, n, rate_hz, draw.log_uniform(0.5, 20.0), 0.5, 1.0))
     if draw.chance(0.7):  # a sink or a vessel resonates
         centres_hz = np.exp(draw.uniforms(np.log(120.0), np.log(3000.0), draw.count(1, 4)))
@@ -58,9 +62,9 @@ def run_water(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
         wave = np.sin(2 * np.pi * pitch_hz * t * (1 + draw.uniform(0.0, 8.0) * t))
         decay = np.exp(-draw.uniform(60.0, 300.0) * t)
         bubbles.append(fade_edges((wave * decay).astype(np.float32), rate_hz, 0.001))
-    n_bubbles = draw.rng.poisson(draw.log_uniform(5.0, 150.0) * duration_s)
+    n_bubbles = draw.rng.poisson(draw.log_uniform(20.0, 400.0) * duration_s)
     times_s = draw.rng.uniform(0.0, duration_s, n_bubbles)
-    gains = draw.log_uniform(0.02, 0.6) * draw.uniforms(0.2, 1.0, n_bubbles)
+    gains = draw.log_uniform(0.05, 0.8) * draw.uniforms(0.2, 1.0, n_bubbles)
     scattered(draw, x, rate_hz, bubbles, times_s, gains)
     return _faded(x, rate_hz, 0.08)
 

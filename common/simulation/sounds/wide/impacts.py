@@ -122,7 +122,8 @@ def rattle_dishes(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     sounds = [hit(draw, rate_hz, ware.varied(draw, 7.0), 0.15) for _ in range(4)]
     lowest_hz, highest_hz = draw.log_uniform(500.0, 2500.0), draw.log_uniform(5000.0, 14000.0)
     for _ in range(6):
-        clink = ring(draw, rate_hz, draw.log_uniform(0.06, 0.6), 7, (lowest_hz, highest_hz))
+        decay_s, n_modes = draw.log_uniform(0.04, 0.3), draw.count(6, 16)
+        clink = ring(draw, rate_hz, decay_s, n_modes, (lowest_hz, highest_hz))
         add_at(clink, draw.choice(sounds[:4]), 0.0, rate_hz, draw.uniform(0.2, 1.0))
         sounds.append(clink)
     table = draw_material(draw, (100.0, 500.0), (-10.0, -4.0), (0.05, 0.2), (0.0, 4.0))

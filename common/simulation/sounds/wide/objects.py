@@ -1,4 +1,7 @@
-"""Telephones, alarms and paper of many makes; each recipe fills its duration, float32 (samples,)."""
+"""Telephones, alarms and paper of many makes.
+
+Each recipe fills its duration, float32 (samples,).
+"""
 
 import numpy as np
 
@@ -105,7 +108,7 @@ def _buzz(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
 
 def ring_alarm(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     """Alarm or bell: what telephones have, beeps, a siren, or a large bell."""
-    kinds = (_bells, _bells, _warble, _tune, _beeps, _beeps, _siren, _large_bell)
+    kinds = (_bells, _bells, _warble, _tune, _beeps, _beeps, _siren, _large_bell, _chime)
     x = to_unit_peak(draw.choice(kinds)(draw, rate_hz, duration_s))
     return fade_edges(x, rate_hz, 0.003, 0.02)
 
@@ -140,6 +143,21 @@ def _large_bell(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     stroke = damped_modes(draw, len(x), rate_hz, partials_hz, decays_s, draw.uniforms(0.2, 1, 9))
     for time_s in np.arange(0.0, duration_s, draw.uniform(0.3, 1.5)):
         add_at(x, stroke, float(time_s), rate_hz, draw.uniform(0.5, 1.0))
+    return x
+
+
+def _chime(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
+    """Door bell: two or three struck bars, one after the other, which ring on."""
+    x, n_notes = silence(duration_s, rate_hz), draw.count(2, 3)
+    pitch_hz, interval_s = draw.log_uniform(350.0, 1200.0), duration_s / n_notes
+    for number in range(n_notes):
+        partials_hz = pitch_hz * np.array([1.0, 2.0, 2.76, 4.07, 5.4])
+        gains = draw.log_uniform(0.02, 0.8) ** np.arange(5)
+        decay_s = draw.uniform(0.7, 3.0)
+        n = len(silence(duration_s - number * interval_s, rate_hz))
+        note = damped_modes(draw, n, rate_hz, partials_hz, decay_s, gains)
+        add_at(x, note, number * interval_s, rate_hz, draw.uniform(0.6, 1.0))
+        pitch_hz *= draw.choice((0.79, 0.84, 0.75, 1.26))
     return x
 
 

@@ -97,14 +97,14 @@ def laugh(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
 def cough(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     """Coughs: explosions of breath, some with a voiced end, in a series that weakens."""
     pitch_hz, tract = _speaker(draw)
-    n_coughs = max(round(duration_s / draw.uniform(0.18, 0.45)), 1)
+    n_coughs = max(round(duration_s / draw.log_uniform(0.11, 0.5)), 1)
     interval_s = duration_s / n_coughs
-    score, voiced, weaker = Score(), draw.uniform(0.0, 1.5), draw.uniform(0.3, 1.0)
-    tail, top = draw.uniform(0.2, 0.8), draw.uniform(0.9, 1.8)
+    score, voiced, weaker = Score(), draw.log_uniform(0.1, 3.0), draw.uniform(0.3, 1.0)
+    tail, top = draw.log_uniform(0.05, 0.9), draw.uniform(0.9, 2.2)
     for number in range(n_coughs):
         start_s = number * interval_s + (draw.uniform(0.0, 0.2) * interval_s if number else 0.0)
         loudness = draw.uniform(0.5, 1.0) * (1 - (1 - weaker) * number / n_coughs)
-        blow_s = min(draw.uniform(0.03, 0.09), 0.4 * interval_s)
+        blow_s = min(draw.log_uniform(0.015, 0.09), 0.4 * interval_s)
         end_s = min(start_s + blow_s + tail * interval_s * 0.6, (number + 0.97) * interval_s)
         pitch = pitch_hz * draw.uniform(1.0, 1.6)
         mouth = {name: value * draw.uniform(0.85, 1.15) for name, value in OPEN.items()}
@@ -114,7 +114,8 @@ def cough(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
         score.add(start_s + blow_s, breath=loudness, friction=0.1, voice=0.2 * voiced * loudness)
         middle_s = 0.6 * (start_s + blow_s) + 0.4 * end_s
         score.add(middle_s, breath=0.4 * loudness, voice=voiced * loudness * 0.8, pitch=top * pitch)
-        score.add(end_s, breath=0.02, voice=0.0, friction=0.0, pitch=0.7 * pitch)
+        score.add(end_s, breath=0.01, voice=0.0, friction=0.0, pitch=0.7 * pitch)
+        score.add((number + 0.99) * interval_s, breath=0.01, voice=0.0)
     x = vocalise(draw, rate_hz, duration_s, score, tract, jitter=draw.uniform(0.02, 0.15))
     return fade_edges(x, rate_hz, 0.001, 0.03)
 
@@ -124,7 +125,7 @@ def clear_throat(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     pitch_hz, tract = _speaker(draw)
     score, n_bursts = Score(), draw.choice((1, 1, 2, 3))
     first_s = duration_s * draw.uniform(0.2, 0.45)
-    rough = draw.uniform(0.3, 1.5)
+    rough = draw.log_uniform(0.1, 2.0)
     for number in range(n_bursts):
         start_s, stop_s = (first_s * (number + k) / n_bursts for k in (0.0, 0.75))
         level = draw.uniform(0.4, 1.0)
@@ -136,7 +137,7 @@ def clear_throat(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     top, mouth = pitch_hz * draw.uniform(1.1, 1.7), vowel(draw)
     score.add(hum_s, voice=0.0, breath=0.05, pitch=pitch_hz * draw.uniform(0.8, 1.3), **mouth)
     peak_s = hum_s + draw.uniform(0.15, 0.45) * (duration_s - hum_s)
-    score.add(peak_s, voice=1.0, breath=draw.uniform(0.1, 1.0), pitch=top)
+    score.add(peak_s, voice=1.0, breath=draw.log_uniform(0.05, 1.5), pitch=top)
     score.add(duration_s, voice=0.1, breath=0.05, pitch=top * draw.uniform(0.4, 0.8), **CLOSED)
     x = vocalise(draw, rate_hz, duration_s, score, tract, jitter=draw.uniform(0.02, 0.12))
     return fade_edges(x, rate_hz, 0.003, 0.03)
