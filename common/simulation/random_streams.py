@@ -47,7 +47,11 @@ class Draw:
 
     def log_uniform(self, low: float, high: float) -> float:
         """Draws a positive number from the log-uniform distribution over [low, high]."""
-        return float(np.exp(self.uniform(np.log(low), np.log(high))))
+        return float(self.log_uniforms(low, high, 1)[0])
+
+    def log_uniforms(self, low: float, high: float, n: int) -> np.ndarray:
+        """Draws `n` positive numbers from the log-uniform distribution, float64 (n,)."""
+        return np.exp(self.uniforms(np.log(low), np.log(high), n))
 
     def count(self, low: int, high: int) -> int:
         """Draws a whole number from low, low + 1 ... high."""

@@ -269,7 +269,7 @@ def _synthetic_s(selection: SoundSelection, settings: SceneSettings) -> list[flo
     durations_s = [durations.at(quantile) for quantile in quantiles]
     if settings.recipes == "plain":
         return durations_s
-    factors = np.exp(spread.uniform(*np.log(WIDE_DURATIONS), n))
+    factors = Draw(spread).log_uniforms(*WIDE_DURATIONS, n)
     return [float(each) for each in factors * durations_s]
 
 

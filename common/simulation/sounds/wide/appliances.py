@@ -52,7 +52,7 @@ def run_water(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     rush += draw.log_uniform(0.05, 0.5) * _shaped_noise(draw, n, rate_hz, 5.0)
     x = to_unit_peak(rush * slow_control(draw, n, rate_hz, draw.log_uniform(0.5, 20.0), 0.5, 1.0))
     if draw.chance(0.7):  # a sink or a vessel resonates
-        centres_hz = np.exp(draw.uniforms(np.log(120.0), np.log(3000.0), draw.count(1, 4)))
+        centres_hz = draw.log_uniforms(120.0, 3000.0, draw.count(1, 4))
         hollow = resonate(x, rate_hz, list(centres_hz), list(0.15 * centres_hz), (1.0,) * 4)
         x = x + draw.uniform(0.3, 2.0) * to_unit_peak(hollow)
     bubbles, lowest_hz = [], draw.log_uniform(250.0, 900.0)

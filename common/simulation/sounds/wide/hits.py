@@ -83,8 +83,8 @@ def ring(
 ) -> np.ndarray:
     """Ringing of a small hard object: modes anywhere in a range, peak 1, float32 (samples,)."""
     n = max(round(duration_s * rate_hz), 2)
-    modes_hz = np.exp(draw.uniforms(*np.log(range_hz), n_modes))
-    decays_s = np.exp(draw.uniforms(np.log(0.02), np.log(duration_s + 0.03), n_modes))
+    modes_hz = draw.log_uniforms(*range_hz, n_modes)
+    decays_s = draw.log_uniforms(0.02, duration_s + 0.03, n_modes)
     gains = draw.uniforms(0.1, 1.0, n_modes)
     return to_unit_peak(damped_modes(draw, n, rate_hz, modes_hz, decays_s, gains))
 

@@ -182,7 +182,7 @@ def turn_page(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     flaps = [hit(draw, rate_hz, air.varied(draw, 6.0), 0.15) for _ in range(3)]
     centre = draw.uniform(0.3, 0.9)
     times = np.clip(draw.rng.normal(centre, draw.uniform(0.05, 0.3), draw.count(5, 60)), 0, 0.98)
-    gains = np.exp(draw.uniforms(np.log(0.03), np.log(0.8), len(times)))
+    gains = draw.log_uniforms(0.03, 0.8, len(times))
     scattered(draw, x, rate_hz, cracks, times * duration_s, gains)
     times = np.clip(draw.rng.normal(centre, 0.15, draw.count(0, 4)), 0, 0.9)
     scattered(draw, x, rate_hz, flaps, times * duration_s, draw.uniforms(0.1, 0.9, len(times)))
