@@ -139,9 +139,11 @@ def _large_bell(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     """Single strokes of a bell that rings for long."""
     x = silence(duration_s, rate_hz)
     partials_hz = draw.log_uniform(200.0, 1800.0) * np.cumprod(draw.uniforms(1.15, 1.8, 9))
-    decays_s = draw.log_uniform(0.8, 5.0) * draw.uniform(0.7, 0.95) ** np.arange(9)
+    longest_s = draw.log_uniform(0.8, 5.0)
+    decays_s = longest_s * draw.uniform(0.7, 0.95) ** np.arange(9)
     stroke = damped_modes(draw, len(x), rate_hz, partials_hz, decays_s, draw.uniforms(0.2, 1, 9))
-    for time_s in np.arange(0.0, duration_s, draw.uniform(0.3, 1.5)):
+    interval_s = draw.uniform(0.3, min(1.5, 0.6 * longest_s))  # no stroke ends before the next
+    for time_s in np.arange(0.0, duration_s, interval_s):
         add_at(x, stroke, float(time_s), rate_hz, draw.uniform(0.5, 1.0))
     return x
 
@@ -153,7 +155,7 @@ def _chime(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     for number in range(n_notes):
         partials_hz = pitch_hz * np.array([1.0, 2.0, 2.76, 4.07, 5.4])
         gains = draw.log_uniform(0.02, 0.8) ** np.arange(5)
-        decay_s = draw.uniform(0.7, 3.0)
+        decay_s = max(draw.uniform(0.7, 3.0), 2 * interval_s)  # heard until the next one
         n = len(silence(duration_s - number * interval_s, rate_hz))
         note = damped_modes(draw, n, rate_hz, partials_hz, decay_s, gains)
         add_at(x, note, number * interval_s, rate_hz, draw.uniform(0.6, 1.0))
