@@ -11,7 +11,7 @@ PIP := $(RUN) -m pip --disable-pip-version-check
 # TensorFlow's notices would hide the program's own messages.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test check lint types audit soak bench torch docs docs-check setup lock clean
+.PHONY: demo test check lint types audit soak bench torch docs .venv-docs docs-check setup lock clean
 
 demo: $(STAMP)
 	$(RUN) simulate.py demo
@@ -56,14 +56,16 @@ torch: .venv-torch/bin/python
 
 # The pages of docs/ as HTML in build/docs; any warning is an error. Sphinx stands in an environment of its own, which sees
 # the packages of .venv: it imports the sources to describe them.
-docs: $(STAMP) .venv-docs/installed
+docs: $(STAMP)
+	@cmp -s docs/requirements.txt .venv-docs/installed || $(MAKE) --no-print-directory .venv-docs
 	.venv-docs/bin/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
 
-.venv-docs/installed: docs/requirements.txt
+# Made again when the requirements change, not when only their time stamp does, as in a new clone.
+.venv-docs: $(STAMP)
 	$(PYTHON) -m venv --clear .venv-docs
 	.venv-docs/bin/python -m pip --disable-pip-version-check install --quiet --requirement docs/requirements.txt
 	$(RUN) -c 'import site; print(*site.getsitepackages())' > .venv-docs/lib/python$(VERSION)/site-packages/project.pth
-	@touch $@
+	@cp docs/requirements.txt $@/installed
 
 # Runs the commands of README and docs/ that take too long for the tests, in a small form.
 docs-check: $(STAMP)

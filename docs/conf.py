@@ -23,6 +23,7 @@ myst_heading_anchors = 3
 html_theme = "furo"
 html_title = project
 html_copy_source = False
+html_show_copyright = False
 
 PAGES = {
     "BENCHMARKS": "benchmarks",
