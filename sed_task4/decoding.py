@@ -166,6 +166,29 @@ class DecodingConfig(Section):
         lengths = tuple(frames) if isinstance(given, tuple) else frames[0]
         return self.model_copy(update={"median_frames": lengths, "median_s": None})
 
+    def changed(self, threshold: float | None, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings of a prediction that differ from these.
+
+        Args:
+            threshold: of the median decoder; otherwise the high one, to which the low one keeps
+                its ratio, as in scores of all thresholds. None: these.
+            changes: further ones, which take precedence. What they give is not searched any more.
+        """
+        given: dict[str, Any] = {}
+        if threshold is not None and changes.get("decoder", self.decoder) == "median":
+            given["threshold"] = threshold
+        elif threshold is not None:
+            high, low = self.high_threshold, self.low_threshold
+            given["high_threshold"] = threshold
+            if low is not None:
+                scaled = low * threshold / high if high > 0 else low
+                given["low_threshold"] = min(scaled, threshold if low <= high else 1.0)
+        if "tag_threshold" in changes:
+            given["search_thresholds"] = False
+        if "median_frames" in changes or "median_s" in changes:
+            given |= {"search_medians": False, "median_s": None}
+        return {**given, **changes}
+
     @property
     def searches_gate(self) -> bool:
         """True if searched tag thresholds take the place of `tag_threshold`."""
