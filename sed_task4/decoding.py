@@ -219,6 +219,11 @@ class DecodingConfig(Section):
         return self.median_frames
 
     @property
+    def frame_threshold(self) -> float:
+        """Threshold that a frame of an event reaches, or exceeds."""
+        return self.threshold if self.decoder == "median" else self.high_threshold
+
+    @property
     def swept_threshold(self) -> float:
         """Threshold of `decision_scores` that gives the decoder's own events: scores above it.
 
@@ -337,6 +342,16 @@ def tag_gate(
     # A searched threshold is reached, not exceeded, as with `median`.
     reached = tag_thresholds is not None or decoding.decoder == "median"
     return np.asarray(clip) >= limit if reached else np.asarray(clip) > limit
+
+
+def tag_limits(
+    decoding: DecodingConfig, n_classes: int, tag_thresholds: np.ndarray | None = None
+) -> np.ndarray | None:
+    """Thresholds (K,) of clip tag gating; None: there is none. Arguments as for `tag_gate`."""
+    if decoding.clip_masking != "gate":
+        return np.full(n_classes, decoding.threshold)
+    limit = decoding.tag_threshold if tag_thresholds is None else tag_thresholds
+    return None if limit is None else np.broadcast_to(limit, (n_classes,))
 
 
 def weighted(frames: np.ndarray, clip: np.ndarray | None, decoding: DecodingConfig) -> np.ndarray:
