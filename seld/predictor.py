@@ -17,6 +17,7 @@ from common.errors import ConfigError
 from common.features import spectral
 from common.features.settings import as_frontend, frontend_of
 from common.inference.downsampling import Columns, Rows
+from common.inference.formats import scored_name
 from common.inference.frame_stream import FrameStream, Framing
 from common.inference.predictor import Event, Found, Missed, Predictor, StreamOutput
 from common.inference.windows import Window, Windows
@@ -149,7 +150,8 @@ class SeldPredictor(Predictor["TrackDecoder"]):
     def write_dcase(self, folder: Path, found: Sequence[Found]) -> None:
         """Writes the submission file of the dataset's year of each recording."""
         for each in found:
-            self.experiment.files.write(folder / f"{each.name}.csv", each.submitted)
+            name = scored_name(each.name, each.listed_as)
+            self.experiment.files.write(folder / f"{name}.csv", each.submitted)
 
     def draw(
         self,

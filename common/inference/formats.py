@@ -6,7 +6,7 @@ None of them holds frames: those are in the JSON file of `common.inference.outpu
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,9 +40,21 @@ class TextFormat:
     text: "Callable[[Found, Predictor], str]"
     folder: str = ""
 
-    def path(self, top: Path, name: str) -> Path:
-        """Place of the file of a recording, below the folder of all results."""
+    def path(self, top: Path, name: str, listed_as: str) -> Path:
+        """Place of the file of a recording, below the folder of all results.
+
+        Args:
+            top: that folder.
+            name: of its results.
+            listed_as: its name in lists.
+        """
+        name = scored_name(name, listed_as) if self.folder else name
         return Path(top, self.folder, f"{name}{self.ending}")
+
+
+def scored_name(name: str, listed_as: str) -> str:
+    """Name in a folder that is scored, without folders in it unless names occur twice."""
+    return name if "/" in listed_as else PurePath(name).name
 
 
 def formats_of(text: str) -> tuple[str, ...]:

@@ -21,7 +21,8 @@ class Recording:
     Attributes:
         source: the file, whose header has been read.
         name: path of its results below their folder, without an ending.
-        listed_as: its name in lists of several recordings, with the ending of the file.
+        listed_as: its name in lists of several recordings: that of the file, as in challenges; with
+            folders where files of one name are in several.
     """
 
     source: FileSource
@@ -167,7 +168,7 @@ def _opened(path: Path) -> FileSource:
 
 
 def _names(roots: dict[Path, Path], is_search: bool) -> dict[Path, tuple[str, str]]:
-    """Names of results, without and with the ending of the file, by absolute path.
+    """Names of results, and names in lists, by absolute path.
 
     Args:
         roots: folder that the results of each file mirror.
@@ -181,9 +182,11 @@ def _names(roots: dict[Path, Path], is_search: bool) -> dict[Path, tuple[str, st
         full = {path: PurePath(os.path.relpath(path, top)).as_posix() for path in roots}
     else:
         full = {path: path.name for path in roots}
+    are_unique = max(stems.values()) == 1
+    listed = {path: path.name if are_unique else name for path, name in full.items()}
     short = {path: name.removesuffix(Path(name).suffix) for path, name in full.items()}
     counts, taken = Counter(short.values()), set(full.values())
     return {
-        path: (full[path] if counts[name] > 1 or name in taken else name, full[path])
+        path: (full[path] if counts[name] > 1 or name in taken else name, listed[path])
         for path, name in short.items()
     }

@@ -64,7 +64,7 @@ def predict_file(
     """
     wanted = wanted or Wanted()
     top = wanted.top or target.parent
-    name = target.relative_to(top).as_posix()
+    name, listed_as = target.relative_to(top).as_posix(), wanted.listed_as or source.path.name
     with ExitStack() as files:  # all of them get their names, or none
 
         def opened(path: Path) -> Path:
@@ -72,7 +72,7 @@ def predict_file(
 
         picture = opened(target.with_name(f"{target.name}.png"))
         forms = [TEXTS[each] for each in wanted.formats if each in TEXTS]
-        texts = [(form, opened(form.path(top, name))) for form in forms]
+        texts = [(form, opened(form.path(top, name, listed_as))) for form in forms]
         lines = json_path = None
         if "json" in wanted.formats:
             json_path = opened(target.with_name(f"{target.name}.json"))
@@ -85,7 +85,7 @@ def predict_file(
             if heard is not None:
                 heard(len(block) / predictor.sample_rate_hz)
         collected.take(session.finish())
-        found = collected.found(name, wanted.listed_as or source.path.name)
+        found = collected.found(name, listed_as)
         if json_path is not None:
             about = {"recording": str(source.path), "run": str(run)}
             collected.write_json(json_path, {"events": described(found, predictor), **about})

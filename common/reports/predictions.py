@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib.colors import to_hex
+
 from common.display.page import (
     Block,
     Chapter,
@@ -58,7 +60,7 @@ def write_predictions(
         DataError: the page cannot be written.
     """
     labels = sorted({event.label for each in predicted for event in each.found.events})
-    colours = dict(zip(labels, class_colours(len(labels)), strict=True))
+    colours = dict(zip(labels, map(to_hex, class_colours(len(labels))), strict=True))
     duration_s = sum(each.found.duration_s for each in predicted)
     n_events = sum(len(each.found.events) for each in predicted)
     overview: list[Block] = [Note(problem, problem=True) for problem in problems]
@@ -82,7 +84,7 @@ def _table(predicted: Sequence[Predicted]) -> Table:
     for each in predicted:
         found = each.found
         labels = ", ".join(sorted({event.label for event in found.events})) or "none"
-        rows.append([found.listed_as, f"{found.duration_s:.1f}", str(len(found.events)), labels])
+        rows.append([found.name, f"{found.duration_s:.1f}", str(len(found.events)), labels])
     return Table("Events of each recording", rows)
 
 
@@ -90,15 +92,13 @@ def _timeline(predicted: Predicted, folder: Path, colours: Mapping[str, str]) ->
     found = predicted.found
     labels = sorted({event.label for event in found.events})
     return Timeline(
-        name=found.listed_as,
+        name=found.name,
         remark=f"{len(found.events)} events in {found.duration_s:.1f} s",
         duration_s=found.duration_s,
         x_ticks=ticks(0.0, found.duration_s, 8),
         lanes=[_lane(label, found.events, colours[label]) for label in labels],
         labelled=False,
-        sound=Sound(
-            link_to(predicted.sound, folder), found.listed_as, found.duration_s, preload="none"
-        ),
+        sound=Sound(link_to(predicted.sound, folder), found.name, found.duration_s, preload="none"),
         notes=_in_words(found),
         links=[(text, link_to(path, folder)) for text, path in predicted.files.items()],
     )

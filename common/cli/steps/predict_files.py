@@ -145,18 +145,19 @@ def _write_page(
     from common.reports.predictions import Predicted, write_predictions
 
     shown = [
-        Predicted(found, recording.source.path, _files(recording.name, request))
+        Predicted(found, recording.source.path, _files(recording, request))
         for recording, found in predicted
     ]
-    problems = [] if problem is None else [str(problem)]
+    problems = [] if problem is None else str(problem).splitlines()
     command = " ".join(command_line())
     page = write_predictions(request.folder, request.run, shown, problems, command)
     logger.info("All recordings on one page: %s", page)
 
 
-def _files(name: str, request: Request) -> dict[str, Path]:
+def _files(recording: Recording, request: Request) -> dict[str, Path]:
     """Files of a recording, by the text of their links."""
-    top = request.folder
-    texts = {each: TEXTS[each].path(top, name) for each in request.formats if each in TEXTS}
+    top, name, listed_as = request.folder, recording.name, recording.listed_as
+    forms = {each: TEXTS[each] for each in request.formats if each in TEXTS}
+    texts = {each: form.path(top, name, listed_as) for each, form in forms.items()}
     others = {"json": top / f"{name}.json"} if "json" in request.formats else {}
     return {"figure": top / f"{name}.png", **texts, **others}
