@@ -3,6 +3,7 @@
 Keras is loaded with a run, not with this module: its backend must be chosen first.
 """
 
+import logging
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -26,6 +27,8 @@ from common.training.run_directory import read_settings
 
 if TYPE_CHECKING:
     from common.inference.predictor import Event, Predictor
+
+logger = logging.getLogger(__name__)
 
 
 class Run:
@@ -117,8 +120,15 @@ def settings_for(
         )
     if threshold is None and not changes:
         return task
-    changed = merge(stored, task.decoding_changes(threshold, changes))
-    return check_task(changed, f"{where} with those of this prediction")
+    made = task.decoding_changes(threshold, changes)
+    changed = check_task(merge(stored, made), f"{where} with those of this prediction")
+    values = (f"{key} = {_shown(value)}" for key, value in flat_settings(made).items())
+    logger.info("Only for this prediction: %s.", ", ".join(values))
+    return changed
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _is_within(key: str, sections: Sequence[str]) -> bool:
