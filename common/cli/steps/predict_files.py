@@ -51,10 +51,9 @@ class Progress:
         self._before_s = self._last_s = 0.0  # length of the recordings before the last, and its own
         self._start_s = time.monotonic()
         is_shown = self._n > 1 and sys.stdout is not None and sys.stdout.isatty()
-        self._bar = tqdm(
-            total=round(self._total_s), desc="audio", unit="s", unit_scale=True, leave=False,
-            file=sys.stdout, disable=not is_shown,
-        )  # fmt: skip
+        form = "{desc}{percentage:3.0f}%|{bar}| {elapsed}, {remaining} left"
+        shown = {"desc": f"{self._n} recordings ", "bar_format": form, "disable": not is_shown}
+        self._bar = tqdm(total=self._total_s, file=sys.stdout, leave=False, **shown)
 
     def __enter__(self) -> Self:
         return self
@@ -67,11 +66,11 @@ class Progress:
         self._number += 1
         self._before_s += self._last_s
         self._last_s = recording.source.duration_s
-        self._bar.update(self._before_s - self._bar.n)
+        self.heard(self._before_s - self._bar.n)
 
     def heard(self, seconds: float) -> None:
         """Counts audio that has been predicted."""
-        self._bar.update(seconds)
+        self._bar.update(min(seconds, self._total_s - self._bar.n))  # headers may be wrong
 
     def show(self, text: str) -> None:
         """Logs the result of a recording, with its number and the time left, if there are more."""

@@ -2,6 +2,7 @@
 
 import csv
 import html.parser
+import io
 import json
 import re
 import shutil
@@ -14,7 +15,9 @@ import pytest
 import soundfile
 
 from common.cli.predict import main
+from common.cli.steps.predict_files import Progress, time_text
 from common.inference.formats import NAMES
+from common.inference.inputs import find_inputs
 from sed_task4 import score as sed_score
 from sed_task4.submission import CLIPS, EVENTS
 from seld import score as seld_score
@@ -290,6 +293,25 @@ def test_several_recordings_are_counted_with_the_time_left(runs, tmp_path, caplo
     assert any(re.match(r"\[1/2, \d+ (s|min) left\] ", line) for line in lines)
     assert any(line.startswith("[2/2] ") for line in lines)
     assert not [*tmp_path.rglob("*.json")] and len([*tmp_path.rglob("*.tsv")]) == 2
+
+
+def test_a_terminal_has_a_bar_with_the_time_left(runs, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    recordings = find_inputs([runs["sed"][1]]).recordings
+    with Progress(recordings) as progress:
+        for recording in recordings:
+            progress.begin(recording)
+            progress.heard(100.0)  # more than the header says
+            progress.show("done")
+    lines = terminal.getvalue().split("\r")
+    assert any(re.match(r"2 recordings +0%\|.*\| 00:00, \? left", line) for line in lines)
+    assert any(re.match(r"2 recordings 100%\|.*, 00:00 left", line) for line in lines)
+    assert [time_text(seconds) for seconds in (7.4, 200, 4800)] == ["7 s", "3 min", "1 h 20 min"]
 
 
 @pytest.mark.usefixtures("no_figures")
