@@ -44,11 +44,6 @@ class Inputs:
     problems: tuple[DataError, ...] = ()
     is_search: bool = False
 
-    @property
-    def n_named(self) -> int:
-        """Number of recordings, and of arguments without one."""
-        return len(self.recordings) + len(self.problems)
-
     def with_channels(self, channels: int | None) -> "Inputs":
         """Moves recordings with another number of channels to the problems; None: any number."""
         fitting, problems = [], [*self.problems]

@@ -4,7 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -110,6 +110,8 @@ def predict_files(predictor: "Predictor", inputs: Inputs, request: Request) -> N
     """
     from common.inference.outputs import Wanted, predict_file, summary
 
+    if DCASE in request.formats and predictor.dcase_files is None:
+        predictor.write_dcase(request.folder / DCASE, [])  # refuses
     joins = DCASE in request.formats and predictor.dcase_files == "all"
     predicted: list[tuple[Recording, Found]] = []
     problem: PartlyDoneError | None = None
@@ -122,7 +124,7 @@ def predict_files(predictor: "Predictor", inputs: Inputs, request: Request) -> N
             found = predict_file(predictor, source, target, request.run, wanted, progress.heard)
             progress.show(summary(found, source, target))
             if joins or inputs.is_search:
-                predicted.append((recording, found))
+                predicted.append((recording, replace(found, submitted=found.submitted[:0])))
 
         try:
             do_each(inputs.recordings, predict, inputs.problems)
