@@ -1,7 +1,6 @@
 """Folders of recordings: files for other programs, scores, a page, settings of one prediction."""
 
 import csv
-import html.parser
 import io
 import json
 import re
@@ -22,6 +21,7 @@ from sed_task4 import score as sed_score
 from sed_task4.submission import CLIPS, EVENTS
 from seld import score as seld_score
 from seld.submission import read_submission
+from tests.pages import ReadPage
 from tests.runs import CNN, SELDNET, noises, task_of, write_run
 
 RATE_HZ = 8000
@@ -241,32 +241,22 @@ def test_frames_of_sed_are_the_probabilities_before_the_tag_gate(results):
     )
 
 
-class Links(html.parser.HTMLParser):
-    """Collects addresses of a page."""
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def handle_starttag(self, tag, attrs):
-        self.found += [(tag, value) for name, value in attrs if name in ("src", "href")]
-
-
 @pytest.mark.parametrize("family", ["sed", "seld"])
 def test_a_folder_gets_a_page_with_players_events_and_files(results, runs, family):
-    page = results[family] / "predictions.html"
-    links = Links()
-    links.feed(page.read_text(encoding="utf-8"))
-    local = [(tag, link) for tag, link in links.found if link.startswith("./")]
-    assert all((page.parent / unquote(link)).resolve().is_file() for _, link in local)
-    others = [link for _, link in links.found if not link.startswith(("./", "#", "data:"))]
-    assert others == []
-    sounds = {(page.parent / unquote(link)).resolve() for tag, link in local if tag == "audio"}
-    assert sounds == {(runs[family][1] / name).resolve() for name in NAMES_OF[family]}
-    figures = [link for _, link in local if link.endswith(".png")]
-    assert len(figures) == 2
+    path = results[family] / "predictions.html"
+    page = ReadPage(path)
+    assert page.problems == []
+    (policy,) = [meta["content"] for meta in page.named("meta") if meta.get("http-equiv")]
+    assert "img-src data:; media-src data: 'self' file:;" in policy and "http" not in policy
+    sounds = [path.parent / unquote(each["src"]) for each in page.named("audio")]
+    assert [sound.resolve() for sound in sounds] == [
+        (runs[family][1] / name).resolve() for name in sorted(NAMES_OF[family])
+    ]
+    links = [each["href"] for each in page.named("a") if not each["href"].startswith("#")]
+    assert all(link.startswith("./") and (path.parent / unquote(link)).is_file() for link in links)
+    assert sum(link.endswith(".png") for link in links) == 2
     first = Path(NAMES_OF[family][0]).with_suffix("").as_posix()
-    assert f"{len(reference(results[family], first))} events in 2.5 s" in page.read_text()
+    assert f"{len(reference(results[family], first))} events in 2.5 s" in page.text
 
 
 @pytest.mark.usefixtures("no_figures")
