@@ -26,6 +26,12 @@ class DataError(UserError):
     """A recording, a metadata file, a shard or a submission cannot be used as it is."""
 
 
+class PartlyDoneError(DataError):
+    """Some of several recordings could not be used; all others are done."""
+
+    status = 4
+
+
 class CheckpointError(UserError):
     """Stored weights or a stored run do not fit what is asked of them."""
 

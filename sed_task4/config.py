@@ -1,7 +1,7 @@
 """Settings of a sound event detection task (DCASE task 4): one entry of `params.yaml`."""
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -335,6 +335,20 @@ class TaskConfig(BaseTask):
                 f"`training.monitor: {monitor}` needs evaluated classes of MAESTRO in"
                 f" `dataset.classes`. Expected: some of {', '.join(MAESTRO_EVALUATED)}."
             )
+
+    @property
+    def decoding_keys(self) -> tuple[str, ...]:
+        """The whole section."""
+        return ("decoding",)
+
+    def decoding_changes(
+        self, threshold: float | None, changes: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Settings of a prediction that differ from those of the run."""
+        given = changes.get("decoding", {})
+        if not isinstance(given, Mapping):  # no section, which the settings report
+            return dict(changes)
+        return {"decoding": self.decoding.changed(threshold, given)}
 
     @property
     def clip_decoding(self) -> DecodingConfig:

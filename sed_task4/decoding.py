@@ -166,6 +166,29 @@ class DecodingConfig(Section):
         lengths = tuple(frames) if isinstance(given, tuple) else frames[0]
         return self.model_copy(update={"median_frames": lengths, "median_s": None})
 
+    def changed(self, threshold: float | None, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings of a prediction that differ from these.
+
+        Args:
+            threshold: of the median decoder; otherwise the high one, to which the low one keeps
+                its ratio, as in scores of all thresholds. None: these.
+            changes: further ones, which take precedence. What they give is not searched any more.
+        """
+        given: dict[str, Any] = {}
+        if threshold is not None and changes.get("decoder", self.decoder) == "median":
+            given["threshold"] = threshold
+        elif threshold is not None:
+            high, low = self.high_threshold, self.low_threshold
+            given["high_threshold"] = threshold
+            if low is not None:
+                scaled = low * threshold / high if high > 0 else low
+                given["low_threshold"] = min(scaled, threshold if low <= high else 1.0)
+        if "tag_threshold" in changes:
+            given["search_thresholds"] = False
+        if "median_frames" in changes or "median_s" in changes:
+            given |= {"search_medians": False, "median_s": None}
+        return {**given, **changes}
+
     @property
     def searches_gate(self) -> bool:
         """True if searched tag thresholds take the place of `tag_threshold`."""
@@ -194,6 +217,11 @@ class DecodingConfig(Section):
                 " `DecodingConfig.resolved(classes, hop_s)`."
             )
         return self.median_frames
+
+    @property
+    def frame_threshold(self) -> float:
+        """Threshold that a frame of an event reaches, or exceeds."""
+        return self.threshold if self.decoder == "median" else self.high_threshold
 
     @property
     def swept_threshold(self) -> float:
@@ -314,6 +342,16 @@ def tag_gate(
     # A searched threshold is reached, not exceeded, as with `median`.
     reached = tag_thresholds is not None or decoding.decoder == "median"
     return np.asarray(clip) >= limit if reached else np.asarray(clip) > limit
+
+
+def tag_limits(
+    decoding: DecodingConfig, n_classes: int, tag_thresholds: np.ndarray | None = None
+) -> np.ndarray | None:
+    """Thresholds (K,) of clip tag gating; None: there is none. Arguments as for `tag_gate`."""
+    if decoding.clip_masking != "gate":
+        return np.full(n_classes, decoding.threshold)
+    limit = decoding.tag_threshold if tag_thresholds is None else tag_thresholds
+    return None if limit is None else np.broadcast_to(limit, (n_classes,))
 
 
 def weighted(frames: np.ndarray, clip: np.ndarray | None, decoding: DecodingConfig) -> np.ndarray:

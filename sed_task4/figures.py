@@ -150,6 +150,7 @@ def prediction_figure(
     title: str,
     *,
     tags: np.ndarray,
+    before_gate: np.ndarray | None = None,
     most_classes: int = 12,
 ) -> Figure:
     """Draws a prediction: spectrogram, frame-level probabilities and events.
@@ -161,6 +162,7 @@ def prediction_figure(
         classes: names of the K classes.
         title: above the figure, usually the name of the recording.
         tags: probabilities of the tags (K,), written next to the classes.
+        before_gate: probabilities before clip tag gating (T', K); None: there is no gate.
         most_classes: of more classes, those with events are drawn, and those with the highest tags.
     """
     duration_s = spectrogram.duration_s
@@ -168,17 +170,22 @@ def prediction_figure(
     shown = np.sort(np.lexsort((-tags, ~found))[: max(most_classes, found.sum())])
     place = {int(k): number for number, k in enumerate(shown)}
     drawn = np.array([(place[int(k)], *times_s) for k, *times_s in events.tolist()]).reshape(-1, 3)
-    figure = new_figure(9.5, 3.0 + 0.4 * len(shown), title)
-    heights = [2.5, *[0.5 + 0.2 * len(shown)] * 2]
-    axes = figure.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": heights})
+    maps = {"Frame-wise estimate": frames}
+    if before_gate is not None:
+        maps = {"Frames before clip tag gating": before_gate, "Frames after it": frames}
+    n_parts = 1 + len(maps)  # of one height
+    figure = new_figure(9.5, 2.5 + (0.25 + 0.2 * len(shown)) * n_parts, title)
+    heights = [2.5, *[0.5 + 0.2 * len(shown)] * n_parts]
+    axes = figure.subplots(len(heights), 1, sharex=True, gridspec_kw={"height_ratios": heights})
     draw_spectrogram(axes[0], spectrogram)
     names = [classes[k] for k in shown]
-    curves = frames[:, shown] if len(frames) else np.zeros((1, len(shown)))
-    draw_probabilities(axes[1], curves, names, duration_s)
+    for part, (heading, values) in zip(axes[1:-1], maps.items(), strict=True):
+        curves = values[:, shown] if len(values) else np.zeros((1, len(shown)))
+        draw_probabilities(part, curves, names, duration_s, heading)
     tagged = [f"{name}  {tag:.2f}" for name, tag in zip(names, tags[shown], strict=True)]
-    draw_events(axes[2], drawn, tagged, "Events (tags next to the classes)")
-    axes[2].set_xlabel("time / s", fontsize=9)
-    axes[2].set_xlim(0, duration_s)
+    draw_events(axes[-1], drawn, tagged, "Events (tags next to the classes)")
+    axes[-1].set_xlabel("time / s", fontsize=9)
+    axes[-1].set_xlim(0, duration_s)
     return figure
 
 
@@ -194,7 +201,11 @@ def draw_events(axes: Axes, events: np.ndarray, names: Sequence[str], title: str
 
 
 def draw_probabilities(
-    axes: Axes, frames: np.ndarray, classes: Sequence[str], clip_s: float
+    axes: Axes,
+    frames: np.ndarray,
+    classes: Sequence[str],
+    clip_s: float,
+    title: str = "Frame-wise estimate",
 ) -> None:
     """Draws probabilities (T', K) as a map, classes from top to bottom."""
     image = axes.imshow(
@@ -209,7 +220,7 @@ def draw_probabilities(
     bar = axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03)
     bar.set_label("probability", fontsize=9)
     _class_axis(axes, classes)
-    axes.set_title("Frame-wise estimate", fontsize=10, loc="left")
+    axes.set_title(title, fontsize=10, loc="left")
     tidy(axes)
     axes.grid(False)
 

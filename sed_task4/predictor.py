@@ -1,6 +1,7 @@
 """Predictions of task-4 runs for recordings of any length: clip after clip, joined to events."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,25 @@ from matplotlib.figure import Figure
 from common.features.settings import as_frontend
 from common.inference.downsampling import Columns
 from common.inference.frame_stream import Framing
-from common.inference.predictor import Event, Predictor, StreamOutput
+from common.inference.predictor import Event, Found, Missed, Predictor, StreamOutput
 from common.inference.windows import Window, Windows
 from common.training.ensemble import Ensemble, Outputs, load_models, scored_stages
 from sed_task4.clips.lengths import frames_within
 from sed_task4.config import TaskConfig
-from sed_task4.decoding import DecodingConfig, FoundEvent, OnlineDecoder, gated_frames
+from sed_task4.decoding import (
+    DecodingConfig,
+    FoundEvent,
+    OnlineDecoder,
+    gated_frames,
+    tag_limits,
+    weighted,
+)
 from sed_task4.experiment import MEDIANS, THRESHOLDS, Experiment, read_thresholds
 from sed_task4.extraction import clip_inputs
 from sed_task4.features import ZERO_DB, FeatureConfig
 from sed_task4.figures import logmel_spectrogram, prediction_figure
 from sed_task4.median_search import with_medians
+from sed_task4.submission import write_run_files
 
 Probabilities = Callable[[Outputs, int], tuple[np.ndarray, np.ndarray]]
 _OVERLAP = 5  # neighbouring clips share a fifth of their length
@@ -67,6 +76,8 @@ class ClipPredictor(Predictor["CurveDecoder"]):
         decoding: the rule, in place of that in the settings.
     """
 
+    dcase_files = "all"
+
     def __init__(
         self,
         experiment: Any,
@@ -102,6 +113,32 @@ class ClipPredictor(Predictor["CurveDecoder"]):
         hop_s, thresholds = task.features.hop_s, self._thresholds
         return CurveDecoder(probabilities, self._decoding, hop_s, self.classes, thresholds)
 
+    def strongest(self, decoder: "CurveDecoder", n_most: int) -> list[Missed]:
+        """The classes with the highest probabilities of a frame."""
+        decoding, tags = self._decoding, decoder.tags
+        limits = tag_limits(decoding, len(self.classes), self._thresholds)
+        order = np.lexsort((-tags, -decoder.peaks))[:n_most]
+        return [
+            Missed(
+                self.classes[k],
+                float(decoder.peaks[k]),
+                decoding.frame_threshold,
+                float(tags[k]),
+                None if limits is None else float(limits[k]),
+            )
+            for k in order
+        ]
+
+    def write_dcase(self, folder: Path, found: Sequence[Found]) -> None:
+        """Writes one event file of all recordings, and their lengths next to it."""
+        index = {name: k for k, name in enumerate(self.classes)}
+        events = [
+            np.array([(index[e.label], e.onset_s, e.offset_s) for e in each.events]).reshape(-1, 3)
+            for each in found
+        ]
+        names, lengths_s = [each.listed_as for each in found], [each.duration_s for each in found]
+        write_run_files(folder, names, events, self.classes, lengths_s)
+
     def draw(
         self,
         decoder: "CurveDecoder",
@@ -120,6 +157,7 @@ class ClipPredictor(Predictor["CurveDecoder"]):
             classes,
             title,
             tags=decoder.tags,
+            before_gate=decoder.before_gate.values if decoder.has_gate else None,
         )
 
 
@@ -160,8 +198,9 @@ class CurveDecoder:
         self._probabilities, self._decoding, self._thresholds = probabilities, decoding, thresholds
         self._hop_s, self._classes = hop_s, classes
         self._online = OnlineDecoder(len(classes), decoding)
-        self.tags = np.zeros(len(classes), np.float32)
-        self.curves = Columns()
+        self.tags, self.peaks = np.zeros((2, len(classes)), np.float32)
+        self.has_gate = tag_limits(decoding, len(classes), thresholds) is not None
+        self.curves, self.before_gate = Columns(), Columns()
 
     def push(self, window: Window, outputs: Outputs, duration_s: float = np.inf) -> StreamOutput:
         """Takes in the outputs for one clip; events in its padding do not count."""
@@ -169,10 +208,15 @@ class CurveDecoder:
         self.tags = np.maximum(self.tags, tags)
         counted = slice(window.first - window.start, window.end - window.start)
         curves = gated_frames(frames, tags, self._decoding, self._thresholds)[counted]
+        before = weighted(frames, tags, self._decoding)[counted]
         if np.isfinite(duration_s):  # as in an evaluation, padding is not decoded
-            curves = curves[: max(0, frames_within(duration_s, self._hop_s) - window.first)]
+            within = max(0, frames_within(duration_s, self._hop_s) - window.first)
+            curves, before = curves[:within], before[:within]
+        self.peaks = np.maximum(self.peaks, before.max(axis=0, initial=0.0))
         self.curves.add(curves)
-        return self._output(self._online.push(curves), duration_s)
+        self.before_gate.add(before)
+        output = self._output(self._online.push(curves), duration_s)
+        return replace(output, scores=before)
 
     def finish(self, n_frames: int, duration_s: float) -> StreamOutput:
         """Ends all events, at the latest with the recording."""

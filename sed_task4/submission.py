@@ -10,7 +10,7 @@ from common.audio.formats import stem_of
 from common.errors import DataError
 from common.events.table import EVENT_COLUMNS, events_frame
 from common.io.files import write_text
-from common.io.tables import parse_table, read_text, to_csv
+from common.io.tables import parse_table, read_text, to_csv, to_number
 from sed_task4.dataset import parse_strong
 
 if TYPE_CHECKING:  # pandas takes a second to import: settings are read without it
@@ -94,7 +94,9 @@ def read_submission(
 def read_predictions(
     folder: Path, names: Sequence[str], classes: Sequence[str], *, strict: bool = True
 ) -> "tuple[pd.DataFrame, list[str]]":
-    """Reads the tables that predict.py wrote: onset, offset, label, `a.tsv` for `a.wav`.
+    """Reads what predict.py wrote: onset, offset, label, `a.tsv` for `a.wav`.
+
+    Event lists of sed_eval, `a.txt` without a header, are read where there is no table.
 
     Args:
         folder: of the tables.
@@ -110,18 +112,34 @@ def read_predictions(
     """
     import pandas as pd
 
-    tables_of = {name: Path(folder) / f"{stem_of(name)}.tsv" for name in names}
-    paths = {name: path for name, path in tables_of.items() if path.is_file()}
+    folder = Path(folder)
+    endings = (".txt", ".tsv")  # the latter takes precedence
+    candidates = [(name, folder / f"{stem_of(name)}{end}") for end in endings for name in names]
+    found = {name: path for name, path in candidates if path.is_file()}
+    paths = {name: found[name] for name in names if name in found}
     if not paths:
-        example = tables_of[names[0]].name
+        example = f"{stem_of(names[0])}.tsv"
         raise DataError(f"{folder} has no table of any of the {len(names)} clips, e.g. {example}.")
     tables = [pd.DataFrame({column: [] for column in EVENT_COLUMNS})]
     for name, path in paths.items():
-        table = parse_table(read_text_of(path), ("onset", "offset", "label"), str(path))
-        rows = zip(*table.columns.values(), strict=True)
+        rows = _events_of(read_text_of(path), str(path))
         text = to_csv([EVENT_COLUMNS, *((name, *row) for row in rows)])
         tables.append(parse_strong(text, classes, str(path), strict=strict)[0])
     return pd.concat([table for table in tables if len(table)] or tables[:1]), list(paths)
+
+
+def _events_of(text: str, source: str) -> list[tuple[str, ...]]:
+    """Onset, offset and label of the rows of a table, or of an event list without a header."""
+    if not text.strip():
+        return []
+    columns = ("onset", "offset", "label")
+
+    def headerless(row: Sequence[str]) -> Sequence[str] | None:
+        is_list = len(row) == len(columns) and to_number(row[0]) is not None
+        return columns if is_list else None
+
+    table = parse_table(text, columns, source, headerless=headerless)
+    return [*zip(*table.columns.values(), strict=True)]
 
 
 def read_text_of(path: Path) -> str:

@@ -1,13 +1,14 @@
 """Settings of a sound event localization and detection task: one entry of `params.yaml`."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from common.settings.augmentation import FeatureAugmentation, MixingSettings
 from common.settings.folds import FoldConfig
-from common.settings.tasks import BaseTask, TrainingConfig
+from common.settings.tasks import BaseTask, TrainingConfig, merge
 from seld.dataset import DatasetConfig
 from seld.features import KINDS, FeatureConfig
 from seld.score import ScoringConfig
@@ -62,6 +63,23 @@ class TaskConfig(BaseTask):
     training: SeldTraining = SeldTraining()
     scoring: ScoringConfig = ScoringConfig()
     simulation: SimulationConfig = SimulationConfig()
+
+    @property
+    def audio_channels(self) -> int | None:
+        """Channels of the array."""
+        return self.dataset.channels
+
+    @property
+    def decoding_keys(self) -> tuple[str, ...]:
+        """The threshold of activities, or of the lengths of vectors."""
+        return ("scoring.threshold",)
+
+    def decoding_changes(
+        self, threshold: float | None, changes: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Settings of a prediction that differ from those of the run."""
+        given = {} if threshold is None else {"scoring": {"threshold": threshold}}
+        return merge(given, changes)
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> "TaskConfig":

@@ -17,8 +17,9 @@ from common.errors import ConfigError
 from common.features import spectral
 from common.features.settings import as_frontend, frontend_of
 from common.inference.downsampling import Columns, Rows
+from common.inference.formats import scored_name
 from common.inference.frame_stream import FrameStream, Framing
-from common.inference.predictor import Event, Predictor, StreamOutput
+from common.inference.predictor import Event, Found, Missed, Predictor, StreamOutput
 from common.inference.windows import Window, Windows
 from common.training.ensemble import Ensemble, Outputs, load_models, scored_stages
 from common.training.system import Stage
@@ -91,6 +92,8 @@ def model_inputs(audio: np.ndarray, task: TaskConfig) -> dict[str, np.ndarray]:
 class SeldPredictor(Predictor["TrackDecoder"]):
     """Trained models of a SELD run."""
 
+    dcase_files = "each"
+
     def __init__(self, experiment: Experiment, models: Ensemble, windows: Windows):
         super().__init__(experiment, models, windows)
         self.channels = self.task.dataset.channels
@@ -137,6 +140,18 @@ class SeldPredictor(Predictor["TrackDecoder"]):
         """A decoder of one recording."""
         stride = self.models.stages[-1][0].target_stride
         return TrackDecoder.of(self.experiment, stride, self._predicted)
+
+    def strongest(self, decoder: "TrackDecoder", n_most: int) -> list[Missed]:
+        """The classes with the highest activities."""
+        peaks, threshold = decoder.peaks, self.task.scoring.threshold
+        order = np.argsort(-peaks, kind="stable")[:n_most]
+        return [Missed(self.classes[k], float(peaks[k]), threshold) for k in order]
+
+    def write_dcase(self, folder: Path, found: Sequence[Found]) -> None:
+        """Writes the submission file of the dataset's year of each recording."""
+        for each in found:
+            name = scored_name(each.name, each.listed_as)
+            self.experiment.files.write(folder / f"{name}.csv", each.submitted)
 
     def draw(
         self,
@@ -278,6 +293,7 @@ class TrackDecoder:
         self._n_decoded = 0  # label frames
         self._tracker, self._active = SourceTracker(), dict[int, _Run]()  # by number of the source
         self.rows = Rows(DISTANCE + 1)
+        self.peaks = np.zeros(len(classes))  # highest activity of each class
 
     @classmethod
     def of(cls, experiment: Experiment, stride: int, outputs: "RowOutputs") -> "TrackDecoder":
@@ -323,7 +339,7 @@ class TrackDecoder:
         for number, event in enumerate(events):
             end_s = min(event.offset_s, max(event.onset_s, duration_s))
             events[number] = replace(event, offset_s=end_s)
-        return StreamOutput(events, output.rows)
+        return replace(output, events=events)
 
     def details(self) -> dict[str, Any]:
         """Hop length, classes and columns of the rows."""
@@ -344,12 +360,15 @@ class TrackDecoder:
         source = np.floor(np.arange(n_frames) * self._ratio + 1e-6).astype(int) // self._stride
         activity = activity_of(part, self._predicted.n_coordinates)
         scores = activity[np.minimum(source, n_outputs - 1)]  # (n_frames, K)
+        self.peaks = np.maximum(self.peaks, scores.max(axis=0))
+        submitted = rows.copy()
+        submitted[:, FRAME] += self._n_decoded
         rows[:, SOURCE] = self._tracker.number(rows, self._n_decoded)
         events = self._joined(rows, scores)
         rows[:, FRAME] += self._n_decoded
         self._n_decoded += n_frames
         self.rows.add(rows[:, : DISTANCE + 1])
-        return StreamOutput(events, rows[:, self._predicted.columns])
+        return StreamOutput(events, rows[:, self._predicted.columns], submitted)
 
     def _joined(self, rows: np.ndarray, scores: np.ndarray) -> list[Event]:
         """Joins rows to events; those that end before the last frame are returned."""

@@ -60,6 +60,20 @@ def test_its_commands_simulate_extract_train_report_and_predict(folder):
     assert len(events) == 2 and events[1].split("\t")[:3] == ["0.0", "2.0", "siren"]
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--format dcase", "the family siren has no form of a challenge"),
+        ("--threshold 0.3", "the decoding of siren has no threshold"),
+        ("--set pipeline.batch_size=2", "Expected: no setting"),
+    ],
+)
+def test_what_it_does_not_define_is_refused_by_predict(folder, capsys, option, message):
+    sound = "data/siren/audio/test-siren-001.wav"
+    assert run(f"dcase predict runs/siren_a {sound} {option}") == 2
+    assert message in capsys.readouterr().err
+
+
 def test_clips_simulated_with_other_settings_are_refused(folder, capsys):
     changed = "siren --params siren.yaml --set dataset.n_clips=6 --set feature_dir=features/other"
     assert run(f"dcase extract {changed}") == 2

@@ -44,6 +44,7 @@ class FileSource:
     rate_hz: int
     channels: int
     is_lossy: bool
+    samples: int
 
     @classmethod
     def open(cls, path: Path) -> "FileSource":
@@ -54,7 +55,12 @@ class FileSource:
         """
         with opened(path) as sound:
             check_format(sound)
-            return cls(path, sound.rate_hz, sound.channels, sound.is_lossy)
+            return cls(path, sound.rate_hz, sound.channels, sound.is_lossy, sound.samples)
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds, as the header has it."""
+        return self.samples / self.rate_hz
 
     @property
     def name(self) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.errors import ConfigError, DataError, UserError
+from common.errors import ConfigError, DataError, PartlyDoneError, UserError
 from common.family import load
 from common.io import terminal
 from common.io.files import STORAGE_ERRORS, storage_error
@@ -158,13 +158,21 @@ def _status_of(
     return 0
 
 
-def do_each(recordings: Sequence[Any], work: Callable[[Any], None]) -> None:
+def do_each(
+    recordings: Sequence[Any], work: Callable[[Any], None], problems: Sequence[DataError] = ()
+) -> None:
     """Does the same with each of several recordings, also after one that cannot be used.
 
+    Args:
+        recordings: any objects.
+        work: with one of them.
+        problems: of further recordings, which were found before.
+
     Raises:
-        DataError: all problems, after the last recording; at once if the disk is full or the like.
+        DataError: no recording could be used, or the disk is full or the like, which ends the work.
+        PartlyDoneError: all problems, after the last recording.
     """
-    failures: list[DataError] = []
+    failures = [*problems]
     for recording in recordings:
         try:
             work(recording)
@@ -172,11 +180,13 @@ def do_each(recordings: Sequence[Any], work: Callable[[Any], None]) -> None:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno in STORAGE_ERRORS:
                 raise
             failures.append(error)
-    if len(failures) == 1:
+    n_recordings = len(recordings) + len(problems)
+    if failures and n_recordings == 1:
         raise failures[0]
     if failures:
         lines = "\n".join(map(str, failures))
-        raise DataError(f"{len(failures)} of {len(recordings)} recordings cannot be used:\n{lines}")
+        kind = DataError if len(failures) == n_recordings else PartlyDoneError
+        raise kind(f"{len(failures)} of {n_recordings} recordings cannot be used:\n{lines}")
 
 
 def command_line() -> list[str]:

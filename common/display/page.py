@@ -5,10 +5,12 @@ Content such as file names and settings is unchecked text: the templates escape 
 
 import base64
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 from common.io.files import write_text
 
@@ -72,11 +74,19 @@ class Picture:
 
 @dataclass(frozen=True)
 class Sound:
-    """Beginning of a recording as a data URI; `duration_s` is that of the whole recording."""
+    """A recording, or its beginning.
+
+    Attributes:
+        source: data URI, or link to the file of a page with `links_files`.
+        label: its name.
+        duration_s: of the whole recording.
+        preload: "none": nothing is read before it is played.
+    """
 
     source: str
     label: str
     duration_s: float
+    preload: str = "metadata"
 
 
 @dataclass(frozen=True)
@@ -168,6 +178,7 @@ class Timeline:
         charts: charts over the same seconds.
         sound: the recording; None: it is missing.
         notes: sentences to print below.
+        links: text and address of files.
     """
 
     kind: ClassVar[str] = "timeline"
@@ -181,6 +192,7 @@ class Timeline:
     charts: Sequence[Chart] = ()
     sound: Sound | None = None
     notes: Sequence[str] = ()
+    links: Sequence[tuple[str, str]] = ()
 
     def x(self, value_s: float) -> float:
         """Position of a time, in percent from the left."""
@@ -209,6 +221,7 @@ class Page:
         facts: names and values below the subtitle.
         chapters: in order.
         command: command line that made the page; empty: not shown.
+        links_files: sounds are files next to the page, not in it.
     """
 
     title: str
@@ -216,6 +229,7 @@ class Page:
     facts: Mapping[str, str] = field(default_factory=dict)
     chapters: Sequence[Chapter] = ()
     command: str = ""
+    links_files: bool = False
 
 
 def render(page: Page) -> str:
@@ -237,6 +251,12 @@ def write_page(path: Path, page: Page) -> None:
         DataError: the file cannot be written.
     """
     write_text(path, render(page))
+
+
+def link_to(path: Path, folder: Path) -> str:
+    """Relative address of a file from a page in a folder."""
+    relative = Path(os.path.relpath(path, folder)).as_posix()
+    return f"./{quote(os.fsencode(relative))}"  # a name with a colon is no protocol
 
 
 def data_uri(content: bytes, mime: str) -> str:

@@ -14,7 +14,7 @@ from typing import Self, TextIO
 import numpy as np
 
 from common.audio.stream import PcmSource, converted
-from common.inference.outputs import columns_of, fields
+from common.inference.formats import columns_of, fields
 from common.inference.predictor import Event, Predictor
 from common.io.terminal import discard_output
 

@@ -3,8 +3,9 @@
 Keras is loaded with a run, not with this module: its backend must be chosen first.
 """
 
+import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,20 @@ from common.audio.stream import FileSource, converted
 from common.errors import ConfigError
 from common.family import load
 from common.runtime.backend import start_backend
-from common.settings.tasks import RunConfig, check_task
+from common.settings.tasks import (
+    BaseTask,
+    RunConfig,
+    check_task,
+    flat_settings,
+    merge,
+    parse_overrides,
+)
 from common.training.run_directory import read_settings
 
 if TYPE_CHECKING:
     from common.inference.predictor import Event, Predictor
+
+logger = logging.getLogger(__name__)
 
 
 class Run:
@@ -83,16 +93,63 @@ def load_run(folder: str | Path, fold: str | None = None) -> Run:
     return Run(load_predictor(Path(folder), fold, keep_backend=True))
 
 
+def settings_for(
+    run: Path, overrides: Sequence[str] = (), threshold: float | None = None
+) -> BaseTask:
+    """Settings of a run for a prediction; the run itself stays as it is.
+
+    Args:
+        run: its directory.
+        overrides: `key=value` texts of settings of decoding, for this prediction only.
+        threshold: a short cut for the thresholds of activity in frames.
+
+    Raises:
+        CheckpointError: there is no run.
+        ConfigError: other settings than those of decoding are overridden, or wrong values.
+    """
+    stored, where = read_settings(run), f"the settings of {run}"
+    task, changes = check_task(stored, where), parse_overrides(overrides)
+    keys = task.decoding_keys
+    others = [key for key in flat_settings(changes) if not _is_within(key, keys)]
+    if others:
+        names = [f"`{key}`" for key in keys]
+        expected = f"settings of decoding, {' or '.join(names)}" if names else "no setting"
+        raise ConfigError(
+            f"--set {others[0]}: the run keeps the settings that it was trained with. Expected:"
+            f" {expected}."
+        )
+    if threshold is None and not changes:
+        return task
+    made = task.decoding_changes(threshold, changes)
+    changed = check_task(merge(stored, made), f"{where} with those of this prediction")
+    values = (f"{key} = {_shown(value)}" for key, value in flat_settings(made).items())
+    logger.info("Only for this prediction: %s.", ", ".join(values))
+    return changed
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _is_within(key: str, sections: Sequence[str]) -> bool:
+    return any(f"{key}.".startswith(f"{section}.") for section in sections)
+
+
 def load_predictor(
-    run: Path, fold: str | None = None, live: bool = False, keep_backend: bool = False
+    run: Path,
+    fold: str | None = None,
+    live: bool = False,
+    keep_backend: bool = False,
+    task: BaseTask | None = None,
 ) -> "Predictor":
     """Loads the models of a run; further arguments and errors as in `load_run`.
 
     Args:
         live: events are wanted soon, rather than many windows at a time.
         keep_backend: where Keras is imported already, take the backend it has.
+        task: settings in place of the run's, see `settings_for`.
     """
-    task = check_task(read_settings(run), f"the settings of {run}")
+    task = task or settings_for(run)
     start_backend(_with_loaded_backend(task.run) if keep_backend else task.run)
     return load(task.family, "predictor").load_predictor(run, task, fold, live)
 

@@ -1,8 +1,12 @@
-"""Output files of a recording: a table of its events, JSON with frame-level rows, a figure."""
+"""Output files of a recording: tables of its events, JSON with its frames, a figure."""
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TextIO
@@ -11,107 +15,164 @@ import numpy as np
 
 from common.audio.stream import FileSource, converted
 from common.display.plotting import save_figure
-from common.inference.predictor import Event, Predictor, StreamOutput
+from common.inference.formats import DCASE, DEFAULT, TEXTS, described
+from common.inference.predictor import Event, Found, Predictor, StreamingSession, StreamOutput
 from common.io.files import atomic_path, write_text
 
-COLUMNS = ("onset", "offset", "label", "score")
-DIRECTIONS = ("azimuth", "elevation")
-DISTANCES = ("distance",)
+_N_MISSED = 3  # classes that are named where nothing is found
+_WHOLE = ("source",)  # columns of numbers without fractions, after frame and class
 
 
-def predict_file(predictor: Predictor, source: FileSource, target: Path, run: Path) -> str:
+@dataclass(frozen=True)
+class Wanted:
+    """What is written of a recording besides its figure.
+
+    Attributes:
+        formats: names of `common.inference.formats`.
+        frames: the JSON file has the probabilities of all frames, in families without rows.
+        top: folder of all results, whose folders formats may have; None: that of the target.
+        listed_as: name of the recording in lists of several; None: that of its file.
+    """
+
+    formats: tuple[str, ...] = DEFAULT
+    frames: bool = False
+    top: Path | None = None
+    listed_as: str | None = None
+
+
+def predict_file(
+    predictor: Predictor,
+    source: FileSource,
+    target: Path,
+    run: Path,
+    wanted: Wanted | None = None,
+    heard: Callable[[float], None] | None = None,
+) -> Found:
     """Predicts a recording.
 
     Args:
         predictor: trained models.
         source: the recording.
-        target: of the files, without their endings .json, .tsv and .png.
+        target: of the files, without their endings such as .json, .tsv and .png.
         run: the run's directory, for the record.
-
-    Returns:
-        One line with the number of events and their classes.
+        wanted: which files; None: those named above.
+        heard: called with the seconds of each block of audio.
 
     Raises:
+        ConfigError: a format needs what is not predicted.
         DataError: the recording cannot be used, or a file not written; all or none are written.
     """
-    blocks = converted(source, predictor.sample_rate_hz, predictor.channels)
-    session, events = predictor.stream(is_converted=True), list[Event]()
-    with (  # all of them get their names, or none
-        atomic_path(target.with_name(f"{target.name}.json")) as temporary,
-        atomic_path(target.with_name(f"{target.name}.png")) as picture,
-        atomic_path(target.with_name(f"{target.name}.tsv")) as table,
-        temporary.open("w", encoding="utf-8") as file,
-    ):
-        track = _Track(file, session.decoder.details().get("columns", ()))
-        for block in blocks:
-            events += track.take(session.feed(block))
-        events += track.take(session.finish())
-        events.sort(key=lambda event: (event.onset_s, event.label))
-        duration_s = session.duration_s
-        about = {"recording": str(source.path), "run": str(run), "duration_s": round(duration_s, 6)}
-        columns = columns_of(predictor)
-        described = [dict(zip(columns, fields(event, predictor), strict=True)) for event in events]
-        track.end({**session.decoder.details(), **about, "events": described})
-        save_figure(session.figure(events, source.path.name), picture)
-        write_text(table, format_events(events, predictor))
-    found = ", ".join(sorted({event.label for event in events})) or "none"
-    return f"{source.path}: {len(events)} events in {duration_s:.1f} s ({found}) -> {target}.*"
+    wanted = wanted or Wanted()
+    top = wanted.top or target.parent
+    name, listed_as = target.relative_to(top).as_posix(), wanted.listed_as or source.path.name
+    with ExitStack() as files:  # all of them get their names, or none
+
+        def opened(path: Path) -> Path:
+            return files.enter_context(atomic_path(path))
+
+        picture = opened(target.with_name(f"{target.name}.png"))
+        forms = [TEXTS[each] for each in wanted.formats if each in TEXTS]
+        texts = [(form, opened(form.path(top, name, listed_as))) for form in forms]
+        lines = json_path = None
+        if "json" in wanted.formats:
+            json_path = opened(target.with_name(f"{target.name}.json"))
+            unnamed = tempfile.TemporaryFile("w+", dir=target.parent, encoding="utf-8")  # noqa: SIM115
+            lines = files.enter_context(unnamed)
+        session = predictor.stream(is_converted=True)
+        collected = _Collected(session, lines, wanted)
+        for block in converted(source, predictor.sample_rate_hz, predictor.channels):
+            collected.take(session.feed(block))
+            if heard is not None:
+                heard(len(block) / predictor.sample_rate_hz)
+        collected.take(session.finish())
+        found = collected.found(name, listed_as)
+        if json_path is not None:
+            about = {"recording": str(source.path), "run": str(run)}
+            collected.write_json(json_path, {"events": described(found, predictor), **about})
+        save_figure(session.figure(found.events, source.path.name), picture)
+        for form, path in texts:
+            write_text(path, form.text(found, predictor))
+        if DCASE in wanted.formats and predictor.dcase_files != "all":
+            predictor.write_dcase(top / DCASE, [found])
+    return found
 
 
-_WHOLE = ("source",)  # columns of numbers without fractions, after frame and class
+def summary(found: Found, source: FileSource, target: Path) -> str:
+    """One line on a recording: its events and their classes, or the classes that were missed."""
+    labels = ", ".join(sorted({event.label for event in found.events})) or "none"
+    text = f"{source.path}: {len(found.events)} events in {found.duration_s:.1f} s ({labels})"
+    missed = f" Nothing found: {'; '.join(found.missed)}." if found.missed else ""
+    return f"{text} -> {target}.*{missed}"
 
 
-class _Track:
-    """Writes rows into a JSON file as they come, without holding them."""
+class _Collected:
+    """Outputs of a recording as they come: events, and frames as lines of a file.
 
-    def __init__(self, file: TextIO, columns: Sequence[str] = ()):
-        self._file, self._before = file, '{"frames": ['
+    Args:
+        session: the prediction.
+        lines: for the frames, which are not held; None: they are left out.
+        wanted: what is needed.
+    """
+
+    def __init__(self, session: StreamingSession, lines: TextIO | None, wanted: Wanted):
+        self._session, self._lines, self._wanted = session, lines, wanted
+        columns = session.decoder.details().get("columns", ())
         self._whole = [name in _WHOLE for name in columns[2:]]
-        self._has_rows = False
+        self._events: list[Event] = []
+        self._submitted: list[np.ndarray] = []
+        self._n_lines = 0
+        self._has_scores = False
 
-    def take(self, parts: Iterable[StreamOutput]) -> list[Event]:
-        """Writes the rows of stream outputs, and returns their events."""
-        events = list[Event]()
+    def take(self, parts: Iterable[StreamOutput]) -> None:
+        """Takes in the next outputs."""
         for part in parts:
-            events += part.events
-            for row in part.rows.tolist():
+            self._events += part.events
+            if part.submitted is not None and DCASE in self._wanted.formats:
+                self._submitted.append(part.submitted)
+            for row in part.rows.tolist() if self._lines is not None else ():
                 others = zip_longest(row[2:], self._whole[: len(row) - 2])
                 numbers: list[float] = [int(row[0]), int(row[1])]
                 numbers += [int(value) if whole else _hundredths(value) for value, whole in others]
-                self._file.write(f"{self._before}\n{json.dumps(numbers)}")
-                self._before, self._has_rows = ",", True
-        return events
+                self._add_line(numbers)
+            if part.scores is not None and self._lines is not None and self._wanted.frames:
+                self._has_scores = True
+                for values in np.round(part.scores.astype(np.float64), 4).tolist():
+                    self._add_line(values)
 
-    def end(self, rest: dict[str, Any]) -> None:
-        """Writes the other keys after the rows."""
-        empty = '{"frames": [],\n' if "columns" in rest else "{\n"
-        self._file.write("],\n" if self._has_rows else empty)
-        self._file.write(json.dumps(rest, indent=2, ensure_ascii=False).removeprefix("{\n") + "\n")
+    def found(self, name: str, listed_as: str) -> Found:
+        """The recording with sorted events; arguments as in `Found`."""
+        session = self._session
+        self._events.sort(key=lambda event: (event.onset_s, event.label))
+        missed: list[str] = []
+        if not self._events:
+            missed = [*map(str, session.predictor.strongest(session.decoder, _N_MISSED))]
+        submitted = np.concatenate(self._submitted) if self._submitted else np.zeros((0, 4))
+        return Found(name, listed_as, session.duration_s, self._events, submitted, missed)
+
+    def write_json(self, path: Path, content: Mapping[str, Any]) -> None:
+        """Writes the events first, then what is about the recording, then the frames."""
+        session = self._session
+        predictor, details = session.predictor, session.decoder.details()
+        content = {**content, "duration_s": round(session.duration_s, 6), **details}
+        if self._has_scores:
+            hop_s = predictor.framing.hop / predictor.sample_rate_hz
+            content |= {"hop_s": hop_s, "classes": list(predictor.classes)}
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+        with path.open("w", encoding="utf-8") as file:
+            if self._lines is None or not (self._has_scores or "columns" in details):
+                file.write(text + "\n")
+                return
+            file.write(text.removesuffix("\n}") + ',\n  "frames": [')
+            self._lines.seek(0)
+            shutil.copyfileobj(self._lines, file)
+            file.write("\n]\n}\n" if self._n_lines else "]\n}\n")
+
+    def _add_line(self, numbers: list[float]) -> None:
+        if self._lines is not None:
+            self._lines.write(f"{',' if self._n_lines else ''}\n{json.dumps(numbers)}")
+            self._n_lines += 1
 
 
 def _hundredths(angle_deg: float) -> float:
     """An angle cut towards zero to 0.01 degrees; cut to whole degrees, it is as in submissions."""
     return math.trunc(angle_deg * 100 + math.copysign(1e-6, angle_deg)) / 100
-
-
-def columns_of(predictor: Predictor) -> tuple[str, ...]:
-    """Names of the columns of a table of events."""
-    directions = DIRECTIONS if predictor.has_directions else ()
-    return COLUMNS + directions + (DISTANCES if predictor.has_distances else ())
-
-
-def fields(event: Event, predictor: Predictor) -> list[Any]:
-    """An event as numbers and text of the columns: microseconds, tenths of degrees, centimetres."""
-    times_s = round(event.onset_s, 6), round(event.offset_s, 6)
-    values: list[Any] = [*times_s, event.label, round(event.score, 4)]
-    places = [(event.azimuth_deg, 1), (event.elevation_deg, 1)] if predictor.has_directions else []
-    places += [(event.distance_m, 2)] if predictor.has_distances else []
-    for value, digits in places:
-        values.append(None if value is None else round(float(np.float64(value)) + 0.0, digits))
-    return values
-
-
-def format_events(events: Iterable[Event], predictor: Predictor) -> str:
-    """The text of a table of events: a header, then a row for each, tab-separated."""
-    rows = [columns_of(predictor), *(fields(event, predictor) for event in events)]
-    return "".join("\t".join(map(str, row)) + "\n" for row in rows)

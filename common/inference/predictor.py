@@ -8,7 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any, Generic, Protocol, TypeVar
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -55,10 +56,61 @@ class StreamOutput:
     Attributes:
         events: those that ended in it, or are certain only now.
         rows: frame-level predictions, (n, columns of the family).
+        submitted: the same as in files of a challenge that hold frames; None: there are none.
+        scores: probabilities of all classes in the next frames, (T, K), before clip tag gating;
+            None: the family gives rows.
     """
 
     events: list[Event] = field(default_factory=list)
     rows: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
+    submitted: np.ndarray | None = None
+    scores: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A recording that has been predicted.
+
+    Attributes:
+        name: path of its results below their folder, without an ending.
+        listed_as: its name in lists of several recordings.
+        duration_s: its length.
+        events: sorted by onset.
+        submitted: frames for files of a challenge, where they were asked for, else no row.
+        missed: the strongest classes where there is no event, one sentence each.
+    """
+
+    name: str
+    listed_as: str
+    duration_s: float
+    events: Sequence[Event]
+    submitted: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
+    missed: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Missed:
+    """A class without events: its highest values and the thresholds for them.
+
+    Attributes:
+        label: name of the class.
+        frame: highest value of a frame.
+        threshold: of frames.
+        tag: highest clip-level probability; None: it decides nothing.
+        tag_threshold: of tags; None: no clip tag gating.
+    """
+
+    label: str
+    frame: float
+    threshold: float
+    tag: float | None = None
+    tag_threshold: float | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.label} reaches {self.frame:.2g} in a frame (threshold {self.threshold:.4g})"
+        if self.tag is None or self.tag_threshold is None:
+            return text
+        return f"{text}, {self.tag:.2g} as a tag (threshold {self.tag_threshold:.4g})"
 
 
 class Decoder(Protocol):
@@ -94,10 +146,13 @@ class Predictor(ABC, Generic[DecoderType]):
         has_distances: True if events have distances.
         padding: mean of the features (F, C) after a recording; None: its last frame is repeated.
         context_frames: hops of audio beyond the frames of a window; None: models take features.
+        dcase_files: files in the form of the challenge: one for each recording, one for all of
+            them, or none (None).
     """
 
     channels: int | None = None
     has_directions = has_distances = False
+    dcase_files: ClassVar[Literal["each", "all"] | None] = None
 
     def __init__(self, experiment: Any, models: Ensemble, windows: Windows):
         self.experiment, self.task = experiment, experiment.task
@@ -146,6 +201,26 @@ class Predictor(ABC, Generic[DecoderType]):
         title: str,
     ) -> Figure:
         """Draws the predictions of a recording below its first feature channel."""
+
+    def strongest(self, decoder: DecoderType, n_most: int) -> list[Missed]:
+        """The classes with the highest values in a recording, the highest first."""
+        return []
+
+    def write_dcase(self, folder: Path, found: Sequence[Found]) -> None:
+        """Writes recordings in the form of the challenge: one, or all, see `dcase_files`.
+
+        Args:
+            folder: of these files only.
+            found: the recordings.
+
+        Raises:
+            ConfigError: the form needs what is not predicted.
+            DataError: a file cannot be written.
+        """
+        raise ConfigError(
+            f"--format dcase: the family {self.task.family} has no form of a challenge. Expected:"
+            " other formats."
+        )
 
     def stream(
         self, live: bool = False, sample_rate_hz: int | None = None, *, is_converted: bool = False

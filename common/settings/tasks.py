@@ -240,6 +240,35 @@ class BaseTask(Section):
         return {}
 
     @property
+    def audio_channels(self) -> int | None:
+        """Channels that recordings must have for a prediction; None: any number."""
+        return None
+
+    @property
+    def decoding_keys(self) -> tuple[str, ...]:
+        """Settings of decoding, or whole sections of them, which a prediction may change."""
+        return ()
+
+    def decoding_changes(
+        self, threshold: float | None, changes: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Settings of a prediction that differ from those of the run.
+
+        Args:
+            threshold: for activity in frames, in place of the run's; None: the run's.
+            changes: nested settings among `decoding_keys`, which take precedence.
+
+        Raises:
+            ConfigError: the decoding has no such threshold.
+        """
+        if threshold is not None:
+            raise ConfigError(
+                f"--threshold: the decoding of {self.family} has no threshold in its settings."
+                " Leave it out."
+            )
+        return dict(changes)
+
+    @property
     def published_notes(self) -> tuple[str, ...]:
         """One line on the origin of the published scores for tables, if there are any."""
         if not self.published:

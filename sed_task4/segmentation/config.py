@@ -72,6 +72,20 @@ class TaskConfig(BaseTask):
         return self
 
     @property
+    def decoding_keys(self) -> tuple[str, ...]:
+        """The whole section."""
+        return ("decoding",)
+
+    def decoding_changes(
+        self, threshold: float | None, changes: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Settings of a prediction that differ from those of the run."""
+        given = changes.get("decoding", {})
+        if not isinstance(given, Mapping):  # no section, which the settings report
+            return dict(changes)
+        return {"decoding": self.decoding.changed(threshold, given)}
+
+    @property
     def clip_decoding(self) -> DecodingConfig:
         """Decoding with median lengths in frames, in the order of the classes."""
         return self.decoding.resolved(self.dataset.classes, self.features.hop_s)

@@ -254,3 +254,34 @@ def test_median_lengths_must_fit_the_classes(settings, message):
 def test_settings_that_cannot_be_meant_are_refused(settings, message):
     with pytest.raises(ValidationError, match=message):
         DecodingConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "threshold", "changes", "changed"),
+    [
+        ({}, 0.45, {}, {"high_threshold": 0.45, "low_threshold": 0.25}),
+        ({"low_threshold": None}, 0.3, {}, {"high_threshold": 0.3}),
+        ({"decoder": "kong2019"}, 0.45, {}, {"high_threshold": 0.45, "low_threshold": 0.25}),
+        ({"decoder": "median"}, 0.3, {}, {"threshold": 0.3}),
+        ({}, 0.3, {"decoder": "median"}, {"decoder": "median", "threshold": 0.3}),
+        ({}, None, {}, {}),
+        (
+            {"search_thresholds": True},
+            None,
+            {"tag_threshold": 0.2},
+            {"tag_threshold": 0.2, "search_thresholds": False},
+        ),
+        (
+            {"decoder": "median", "median_s": 0.5, "search_medians": True},
+            None,
+            {"median_frames": 7},
+            {"median_frames": 7, "median_s": None, "search_medians": False},
+        ),
+    ],
+)
+def test_a_prediction_changes_thresholds_that_belong_together(
+    settings, threshold, changes, changed
+):
+    decoding = DecodingConfig(**settings)
+    assert decoding.changed(threshold, changes) == pytest.approx(changed)
+    DecodingConfig(**{**decoding.model_dump(), **changed})

@@ -6,7 +6,13 @@ import pytest
 from common.display.plotting import learning_curves, save_figure
 from common.display.spectrogram import Spectrogram
 from common.events.table import EventTable
-from sed_task4.figures import LEARNING_PANELS, class_scores_figure, clip_figure, durations_figure
+from sed_task4.figures import (
+    LEARNING_PANELS,
+    class_scores_figure,
+    clip_figure,
+    durations_figure,
+    prediction_figure,
+)
 from sed_task4.scores.systems import ScoringConfig, SystemOutput, TestSet, score_report
 
 CLASSES = ("Cat", "Dog", "Speech")
@@ -67,3 +73,18 @@ def test_the_other_network_of_a_mean_teacher_is_drawn_beside(other):
     figure = learning_curves(history | {"clip_consistency": [0.0, 0.1]}, LEARNING_PANELS)
     legends = [[text.get_text() for text in a.get_legend().get_texts()] for a in figure.axes]
     assert legends == [["event-based", other], ["of tags and events", other], ["tags"]]
+
+
+def test_a_prediction_shows_frames_before_and_after_the_tag_gate():
+    frames = np.zeros((20, 3))
+    arguments = Spectrogram(np.zeros((20, 8)), 2.0), frames, np.zeros((0, 3)), list("abc"), "a.wav"
+    plain = prediction_figure(*arguments, tags=np.zeros(3))
+    gated = prediction_figure(*arguments, tags=np.zeros(3), before_gate=frames + 0.5)
+    titles = [
+        [axes.get_title(loc="left") for axes in each.axes if axes.get_title(loc="left")]
+        for each in (plain, gated)
+    ]
+    assert "Frame-wise estimate" in titles[0] and len(titles[0]) == 3
+    assert titles[1][1:3] == ["Frames before clip tag gating", "Frames after it"]
+    drawn = [axes.images[0].get_array().max() for axes in gated.axes[1:3]]
+    assert drawn == [0.5, 0.0]

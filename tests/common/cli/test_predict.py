@@ -163,7 +163,11 @@ def test_options_that_do_not_fit_are_refused_before_loading(tmp_path, capsys):
         ("a.wav", "--rate", "8000"): "--rate belongs to --live",
         ("a.wav", "--json"): "--json belongs to --live",
         ("--live", "--rate", "0"): "--rate: expected a number above 0",
-        ("a.wav", "b/a.flac"): "Received: a more than once",
+        ("a.wav", "--format", "s16le"): "--format s16le belongs to --live",
+        ("--live", "--format", "csv"): "with --live, that of the samples, s16le or f32le",
+        ("--live", "--frames"): "--frames belongs to the JSON of files",
+        ("a.wav", "--format", "csv,xml"): "Received: 'xml'",
+        ("a.wav", "--threshold", "1.5"): "--threshold: expected a number from 0 to 1",
         ("a.wav",): "a run directory?",
     }
     for arguments, message in cases.items():
@@ -171,16 +175,16 @@ def test_options_that_do_not_fit_are_refused_before_loading(tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
-def test_recordings_that_do_not_fit_are_refused_before_prediction(run, recording, tmp_path, capsys):
+def test_without_a_recording_that_fits_nothing_is_loaded(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("common.cli.predict.load_predictor", None)
     (tmp_path / "bad.wav").write_text("no sound")
     soundfile.write(tmp_path / "mono.wav", noises(1.0, RATE_HZ, 1), RATE_HZ)
-    cases = {"bad.wav": "Not a readable sound file", "mono.wav": "Expected: 4, those of the array"}
-    for name, message in cases.items():
-        assert (
-            main([str(run), str(recording), str(tmp_path / name), "--out", str(tmp_path / "out")])
-            == 2
-        )
-        assert message in capsys.readouterr().err
+    bad, mono, out = (str(tmp_path / name) for name in ("bad.wav", "mono.wav", "out"))
+    assert main([str(run), bad, "--out", out]) == 2
+    assert capsys.readouterr().err.startswith("error: Not a readable sound file")
+    assert main([str(run), bad, mono, "--out", out]) == 2
+    error = capsys.readouterr().err
+    assert "None of 2 recordings can be used" in error and "Expected: 4, those of the" in error
     assert not (tmp_path / "out").exists()
 
 
@@ -198,7 +202,7 @@ def test_damage_within_a_recording_leaves_the_others_finished(run, recording, tm
                 str(tmp_path / "out"),
             ]
         )
-        == 2
+        == 4
     )
     assert "50000" in capsys.readouterr().err
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [

@@ -19,6 +19,7 @@ from common.display.page import (
     Table,
     Timeline,
     Tree,
+    link_to,
     write_page,
 )
 from tests.pages import read_report
@@ -64,6 +65,12 @@ def test_the_policy_allows_only_the_pages_own_script(page):
         policy.startswith("default-src 'none'; img-src data:; media-src data:;")
         and "http" not in policy
     )
+
+
+def test_links_to_files_are_relative_and_have_no_protocol(tmp_path):
+    link = link_to(tmp_path / "javascript:a" / "b #1?.wav", tmp_path / "page" / "deep")
+    assert link == "./../../javascript%3Aa/b%20%231%3F.wav"
+    assert link_to(tmp_path / "c:d", tmp_path) == "./c%3Ad"
 
 
 def test_tables_have_headings_of_rows_and_columns(page):

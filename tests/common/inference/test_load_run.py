@@ -11,7 +11,8 @@ import soundfile
 from common.audio.stream import FileSource
 from common.errors import CheckpointError, ConfigError, DataError
 from common.inference import load_run
-from common.inference.outputs import fields, predict_file
+from common.inference.formats import fields
+from common.inference.outputs import predict_file
 from common.training.stage import FINISHED
 from tests.patience import PATIENCE_S
 from tests.runs import CNN, SEGMENTATION, SELDNET, noises, task_of, write_run

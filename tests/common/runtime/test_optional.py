@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from common.cli import download, export, extract, import_torch, predict, simulate, tune
 from common.errors import ConfigError
@@ -63,6 +65,7 @@ def runs(tmp_path_factory):
     for name, (task_id, sizes) in tasks.items():
         settings = {"run.backend": "torch", "run.device": "cpu"} | sizes
         write_run(task_of(task_id, folder, **settings), folder / name)
+        soundfile.write(folder / name / "a.wav", np.zeros(32000), 32000)
     return {name: str(folder / name) for name in tasks}
 
 
