@@ -1,6 +1,6 @@
-"""Runs the models of a finished run over recordings, or over audio from a pipe.
+"""Runs the models of a run, finished or in training, over recordings, or over audio from a pipe.
 
-    python predict.py RUN_DIRECTORY AUDIO... [--out DIR] [--fold NAME]
+    python predict.py RUN_DIRECTORY AUDIO... [--out DIR] [--fold NAME] [--checkpoint best|last|N]
     ... | python predict.py RUN_DIRECTORY --live [--format s16le|f32le] [--rate HZ]
 
 Recordings may have any length and sample rate. Each gets a table of events, the same and more as
@@ -16,9 +16,9 @@ from pathlib import Path
 
 from common.audio.files import EmptyRecordingError
 from common.audio.stream import FileSource, PcmSource, check_channels
-from common.cli.base import base_parser, do_each, run_safely
+from common.cli.base import add_checkpoint, base_parser, do_each, run_safely
 from common.errors import ConfigError
-from common.inference.loading import load_predictor
+from common.inference.loading import checked_checkpoint, load_predictor
 from common.io import terminal
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,8 @@ def _run(arguments: Sequence[str]) -> None:
     _check(options)
     if options.live:  # the events have standard output for themselves
         terminal.log_to(sys.stderr, again=True)
-    predictor = load_predictor(options.run, options.fold, options.live)
+    wanted = options.checkpoint and checked_checkpoint(options.checkpoint)
+    predictor = load_predictor(options.run, options.fold, options.live, checkpoint=wanted)
     if options.live:
         from common.inference.live import predict_live  # loads Keras, whose backend is chosen
 
@@ -80,11 +81,12 @@ def _check(options: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = base_parser("Predicts the events of recordings, or of a pipe.", settings=False)
-    parser.add_argument("run", type=Path, metavar="RUN_DIRECTORY", help="of a finished training")
+    parser.add_argument("run", type=Path, metavar="RUN_DIRECTORY", help="of a training")
     audio = "sound files of any length and rate"
     parser.add_argument("audio", type=Path, nargs="*", metavar="AUDIO", help=audio)
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"default: {FOLDER}/ in the run")
     parser.add_argument("--fold", metavar="NAME", help="this fold; default: the mean of all folds")
+    add_checkpoint(parser)
     live = parser.add_argument_group("audio from a pipe")
     live.add_argument("--live", action="store_true", help="read raw samples from standard input")
     form = "of the samples, little endian (default s16le)"
