@@ -30,7 +30,7 @@ from common.runtime.distribution import devices
 from common.settings.pipeline import PipelineConfig
 from common.training.batch_augmentation import Batch, build_changes
 from common.training.callbacks import Scorer
-from common.training.checkpoints import load_checkpoint
+from common.training.checkpoints import has_model, load_checkpoint
 from common.training.ensemble import chosen_folds
 from common.training.evaluation import Prediction, predict_recordings
 from common.training.experiment import BaseExperiment
@@ -262,6 +262,19 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
             )
         return [RunTest(splits=sets.test)]
 
+    def trained_stages(self, folder: Path) -> list[Stage]:
+        """Stages of a run, which predict on their own; while one trains, those that have a model.
+
+        Args:
+            folder: of the run.
+        """
+        stages = self.system.stages(self.task)
+        trained = [stage for stage in stages if has_model(folder / stage.name)] or stages
+        if len(trained) < len(stages):
+            later = ", ".join(stage.name for stage in stages if stage not in trained)
+            logger.info("%s: left out, since they have no model yet: %s.", folder, later)
+        return trained
+
     def evaluation_sets(self, tests: Sequence[RunTest]) -> list[str]:
         """Subsets that are tested."""
         return list(self.task.sets.test)
@@ -280,7 +293,7 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
     ) -> str:
         """Tests the networks of a run, see `BaseExperiment`."""
         store, found = FeatureStore.joined(stores), Found()
-        for stage in self.system.stages(self.task):
+        for stage in self.trained_stages(run):
             model = load_checkpoint(run / stage.name, checkpoint)
             for apart, network, below in networks_of(stage, model):
                 trained = self._chosen(apart, network, run / stage.name / below)

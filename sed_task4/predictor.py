@@ -47,7 +47,7 @@ def load_predictor(
         ConfigError: a fold is asked for.
     """
     experiment = Experiment.prepare(task)
-    stages = scored_stages(experiment.system.stages(task))
+    stages = scored_stages(experiment.trained_stages(run))
     models = load_models(run, task, stages, fold, checkpoint=checkpoint)
     thresholds, folder = None, run / stages[-1].name
     if task.decoding.searches_gate and is_searched(folder / THRESHOLDS):

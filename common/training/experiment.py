@@ -130,6 +130,10 @@ class BaseExperiment(ABC, Generic[Task, Result]):
         """
         raise NotImplementedError
 
+    def trained_stages(self, folder: Path) -> list[Stage]:
+        """Stages that predict together, of a fold or a run that may be in training: all of them."""
+        return self.system.stages(self.task)
+
     def check_trained(
         self, run: Path, tests: Sequence[RunTest], checkpoint: str | None = None
     ) -> list[str]:
@@ -149,7 +153,7 @@ class BaseExperiment(ABC, Generic[Task, Result]):
         lines: list[str] = []
         for test in tests:
             for fold in chosen_folds(self.task, test.fold):
-                for stage in self.system.stages(self.task):
+                for stage in self.trained_stages(run / fold):
                     found = Checkpoints.of(run / fold / stage.name)
                     found.path(checkpoint)
                     if about := found.about(checkpoint):

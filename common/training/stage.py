@@ -227,13 +227,14 @@ def _fit(
     # A state restores its variables, and those that the first step makes would have its graph
     # built twice.
     model.optimizer.build(model.trainable_variables)
+    ends = state.epochs > 0 and finish_requested(folder)
     if state.folder is not None:
-        logger.info("%s: resumes after epoch %d.", folder, state.epochs)
+        logger.info("%s: %s after epoch %d.", folder, "ends" if ends else "resumes", state.epochs)
         remove_older_states(state.folder)
     callbacks = _callbacks(stage, data, goal, training, folder, state, wanted)
     *_, asked, resume = callbacks
-    asked.seen = state.epochs > 0 and finish_requested(folder)
-    if asked.seen:
+    asked.seen = ends
+    if ends:
         resume.restore(model)
         _take_chosen(model, training, state, folder, wanted)
     elif state.epochs < training.epochs and not _stopped(state, training):
