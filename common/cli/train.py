@@ -106,7 +106,7 @@ def task_lines(path: Path) -> list[str]:
 
 def _train(options: argparse.Namespace) -> None:
     # Loaded once the arguments are understood: with these, --help would take seconds.
-    from common.cli.steps.lengths import check_goes_on, ends_early, log_changes
+    from common.cli.steps.lengths import check_goes_on, log_changes, request_end
     from common.cli.steps.prepare import data_of, prepare_data, run_folder
     from common.io.locks import only_one
     from common.runtime import multi_host
@@ -118,8 +118,11 @@ def _train(options: argparse.Namespace) -> None:
     folder = run_folder(task, options.task_id, options.job_id)
     settings = task.model_dump(mode="json")
     print(f"Task {options.task_id}, job {options.job_id}: {task.description}", flush=True)
-    if options.finish and not ends_early(task, folder):
-        return
+    if options.finish:
+        what_happens, goes_on = request_end(task, folder)
+        print(what_happens, flush=True)
+        if not goes_on:
+            return
     changes = accepted_changes(folder, settings)  # before TensorFlow is loaded
     check_goes_on(folder, changes)
     distribution = start_backend(task.run, task.batch_sizes)

@@ -22,15 +22,16 @@ SCORES = ("scores.json", "scores.txt")
 EARLIER = "earlier-"  # before the names of the scores of a run that goes on
 
 
-def ends_early(task: BaseTask, folder: Path) -> bool:
-    """Asks the training of a run to end, and says what will happen.
+def request_end(task: BaseTask, folder: Path) -> tuple[str, bool]:
+    """Asks the training of a run to end.
 
     Args:
         task: the task's settings.
         folder: of the run.
 
     Returns:
-        True if this process goes on with the run, which no other one works on.
+        What will happen, in words, and True if this process goes on with the run, on which no
+        other one works.
 
     Raises:
         CheckpointError: there is no run, it has other settings, or no epoch of it has ended.
@@ -43,14 +44,12 @@ def ends_early(task: BaseTask, folder: Path) -> bool:
             accepted_changes(folder, task.model_dump(mode="json"))
             lines = request_of_stopped(folder)
     except InUseError as error:
-        print(request_of_running(folder, error.holder))
-        return False
+        return request_of_running(folder, error.holder), False
     nothing = "No training is under way: what has begun is finished, the rest is trained as always."
-    print("\n".join(lines or [nothing]), flush=True)
-    if task.run.distribution == "multi_host":
-        print("Start all processes again, without --finish: they score the run together.")
-        return False
-    return True
+    goes_on = task.run.distribution != "multi_host"
+    if not goes_on:
+        lines.append("Start all processes again, without --finish: they score the run together.")
+    return "\n".join(lines or [nothing]), goes_on
 
 
 def check_goes_on(folder: Path, changes: Sequence[Difference]) -> None:
