@@ -135,7 +135,7 @@ def load_models(
     trained = [each for each in folders if all(has_model(each / stage.name) for stage in stages)]
     if trained and len(trained) < len(folders):
         names = ", ".join(each.name for each in folders if each not in trained)
-        logger.info("Folds without a trained model are left out: %s.", names)
+        logger.warning("Folds without a trained model are left out: %s.", names)
     folders = trained or folders
     for folder in folders:
         for stage in stages:  # all of them, before the first one is loaded
