@@ -67,9 +67,8 @@ def request_of_running(run: Path, holder: str) -> str:
     for stage in found:
         write_text(stage / REQUEST, _CONTENT)
         number = finished_epochs_of(stage) + 1
-        lines.append(
-            f"{stage}: ends after the epoch under way, number {number}; then it is scored."
-        )
+        lines.append(f"{stage}: ends after the epoch under way, number {number}, and is scored.")
+    lines.append("Stages and folds that have not begun are trained as always.")
     return "\n".join(lines)
 
 

@@ -70,7 +70,7 @@ def test_a_run_in_use_is_asked_to_end_before_tensorflow_is_loaded(run):
     with only_one(run, "no"):
         done = called(arguments(run, "--finish"))
     assert done.returncode == 0, done.stderr
-    first, second = done.stdout.splitlines()[1:]
+    first, second, _ = done.stdout.splitlines()[1:]
     assert first.startswith(f"{run} is in use by process ")
     assert second.startswith(f"{run}/two/seld: ends after the epoch under way, number 4")
     assert (run / "two" / "seld" / REQUEST).is_file()
