@@ -108,8 +108,14 @@ class Predictors(Protocol):
     """`<family>/predictor.py`: finished runs over recordings of any length."""
 
     # Loads the models of one fold, or of all (None); `live`: short delay, few windows at a time.
+    # `checkpoint`: "best", "last" or the number of an epoch; only given if one is asked for.
     def load_predictor(
-        self, run: Path, task: Any, fold: str | None = None, live: bool = False
+        self,
+        run: Path,
+        task: Any,
+        fold: str | None = None,
+        live: bool = False,
+        checkpoint: str | None = None,
     ) -> Any: ...  # common.inference.predictor.Predictor
 
 

@@ -30,12 +30,12 @@ from common.runtime.distribution import devices
 from common.settings.pipeline import PipelineConfig
 from common.training.batch_augmentation import Batch, build_changes
 from common.training.callbacks import Scorer
+from common.training.checkpoints import has_model, load_checkpoint
 from common.training.ensemble import chosen_folds
 from common.training.evaluation import Prediction, predict_recordings
 from common.training.experiment import BaseExperiment
 from common.training.mean_teacher import chosen_network, other_networks
-from common.training.run_directory import RunTest, read_form
-from common.training.stage import load_trained
+from common.training.run_directory import FINISHED, RunTest, read_form
 from common.training.stage_data import ModelInput, stage_data
 from common.training.system import Stage
 from sed_task4 import extraction, figures
@@ -140,6 +140,8 @@ class Found:
 class Experiment(BaseExperiment[TaskConfig, Found]):
     """A task-4 task with its system, checked and ready to run."""
 
+    made_of_models = (THRESHOLDS, MEDIANS)
+
     @staticmethod
     def feature_shape(task: TaskConfig) -> tuple[int, int]:
         """Bands and channels of the task's features, (F, C)."""
@@ -219,6 +221,7 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         found = Found()
         for stage in stages:
             place = folder / stage.name
+            self.begin_stage(stage, place)
             train: BatchParts | Selection = labelled
             if stage.learns_from == "predictions" and before is not None:
                 unlabelled = unlabelled_clips(self.task.sets, store, sources, validation)
@@ -259,6 +262,19 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
             )
         return [RunTest(splits=sets.test)]
 
+    def trained_stages(self, folder: Path) -> list[Stage]:
+        """Stages of a run, which predict on their own; while one trains, those that have a model.
+
+        Args:
+            folder: of the run.
+        """
+        stages = self.system.stages(self.task)
+        trained = [stage for stage in stages if has_model(folder / stage.name)] or stages
+        if len(trained) < len(stages):
+            later = ", ".join(stage.name for stage in stages if stage not in trained)
+            logger.info("%s: left out, since they have no model yet: %s.", folder, later)
+        return trained
+
     def evaluation_sets(self, tests: Sequence[RunTest]) -> list[str]:
         """Subsets that are tested."""
         return list(self.task.sets.test)
@@ -268,12 +284,17 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         return extraction.run(self.task, [set_name])[0]
 
     def evaluate(
-        self, stores: Sequence[FeatureStore], run: Path, folder: Path, tests: Sequence[RunTest]
+        self,
+        stores: Sequence[FeatureStore],
+        run: Path,
+        folder: Path,
+        tests: Sequence[RunTest],
+        checkpoint: str | None = None,
     ) -> str:
-        """Tests the networks of a finished run, see `BaseExperiment`."""
+        """Tests the networks of a run, see `BaseExperiment`."""
         store, found = FeatureStore.joined(stores), Found()
-        for stage in self.system.stages(self.task):
-            model = load_trained(run / stage.name)
+        for stage in self.trained_stages(run):
+            model = load_checkpoint(run / stage.name, checkpoint)
             for apart, network, below in networks_of(stage, model):
                 trained = self._chosen(apart, network, run / stage.name / below)
                 self._test(trained, store, folder / stage.name / below, found)
@@ -292,9 +313,12 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
     def _chosen(self, stage: Stage, model: keras.Model, folder: Path) -> FinishedPass:
         """Reads thresholds and decoding that were chosen for a trained network."""
         classes, decoding = self.task.dataset.classes, self.task.clip_decoding
-        if decoding.search_medians:
+        if decoding.search_medians and is_searched(folder / MEDIANS):
             decoding = with_medians(decoding, folder / MEDIANS, classes)
-        return FinishedPass(stage, model, read_thresholds(folder / THRESHOLDS, classes), decoding)
+        thresholds = np.full(len(classes), self.task.scoring.tag_threshold)
+        if is_searched(folder / THRESHOLDS):
+            thresholds = read_thresholds(folder / THRESHOLDS, classes)
+        return FinishedPass(stage, model, thresholds, decoding)
 
     def _sources(self, stores: Sequence[FeatureStore]) -> dict[str, ClipSources]:
         """Source recordings of the clips of each subset; refuses sources shared by subsets."""
@@ -631,6 +655,14 @@ def stored_sources(store: FeatureStore, subset: str) -> ClipSources:
     """Source recordings of the clips of a subset, as stored with its features."""
     facts = {name: store.facts.get(name, {}).get(GROUP) for name in store.names([subset])}
     return ClipSources(subset, facts)
+
+
+def is_searched(path: Path) -> bool:
+    """False for what is searched with the model of a stage at its end, while it is in training."""
+    if path.exists() or (path.parent / FINISHED).exists():
+        return True
+    logger.info("%s is made at the end of training; until then it is as in the settings.", path)
+    return False
 
 
 def read_thresholds(path: Path, classes: Sequence[str]) -> np.ndarray:

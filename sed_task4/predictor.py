@@ -24,7 +24,7 @@ from sed_task4.decoding import (
     tag_limits,
     weighted,
 )
-from sed_task4.experiment import MEDIANS, THRESHOLDS, Experiment, read_thresholds
+from sed_task4.experiment import MEDIANS, THRESHOLDS, Experiment, is_searched, read_thresholds
 from sed_task4.extraction import clip_inputs
 from sed_task4.features import ZERO_DB, FeatureConfig
 from sed_task4.figures import logmel_spectrogram, prediction_figure
@@ -36,7 +36,11 @@ _OVERLAP = 5  # neighbouring clips share a fifth of their length
 
 
 def load_predictor(
-    run: Path, task: TaskConfig, fold: str | None = None, live: bool = False
+    run: Path,
+    task: TaskConfig,
+    fold: str | None = None,
+    live: bool = False,
+    checkpoint: str | None = None,
 ) -> Predictor:
     """Loads the model of a run's last stage.
 
@@ -45,20 +49,20 @@ def load_predictor(
         task: its settings.
         fold: None, since these runs have no folds.
         live: no effect, since the network decides on whole clips.
+        checkpoint: which model, see `common.training.ensemble.load_models`.
 
     Raises:
         CheckpointError: the model is missing, unfinished or damaged.
         ConfigError: a fold is asked for.
     """
     experiment = Experiment.prepare(task)
-    stages = scored_stages(experiment.system.stages(task))
-    models = load_models(run, task, stages, fold)
-    thresholds = None
-    if task.decoding.searches_gate:
-        thresholds = read_thresholds(run / stages[-1].name / THRESHOLDS, task.dataset.classes)
-    decoding = task.clip_decoding
-    if decoding.search_medians:
-        path = run / stages[-1].name / MEDIANS
+    stages = scored_stages(experiment.trained_stages(run))
+    models = load_models(run, task, stages, fold, checkpoint=checkpoint)
+    thresholds, folder = None, run / stages[-1].name
+    if task.decoding.searches_gate and is_searched(folder / THRESHOLDS):
+        thresholds = read_thresholds(folder / THRESHOLDS, task.dataset.classes)
+    decoding, path = task.clip_decoding, folder / MEDIANS
+    if decoding.search_medians and is_searched(path):
         decoding = with_medians(decoding, path, task.dataset.classes)
     frames = task.pipeline.sequence_frames
     windows = Windows(frames, frames // _OVERLAP, last_is_whole=True)

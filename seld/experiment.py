@@ -154,6 +154,7 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
         for part, members in parts(self.begin_stages(folder)).items():
             trained: list[TrainedStage] = []
             for stage in members:
+                self.begin_stage(stage, folder / stage.name)
                 model = self._train(stage, trained, fold, stores, folder / stage.name)
                 trained.append((stage, model))
             place = folder / _submissions_of(part, is_main=not scored)
@@ -161,11 +162,19 @@ class Experiment(FoldedExperiment[TaskConfig, Scored]):
         self._draw_examples(test, folder)
         return scored
 
-    def test_fold(self, run: Path, test: RunTest, selection: Selection, folder: Path) -> Scored:
-        """Predicts recordings with finished models of a run, see `evaluate`."""
+    def test_fold(
+        self,
+        run: Path,
+        test: RunTest,
+        selection: Selection,
+        folder: Path,
+        checkpoint: str | None = None,
+    ) -> Scored:
+        """Predicts recordings with trained models of a run, see `evaluate`."""
         scored: Scored = {}
         for part, members in parts(self.system.stages(self.task)).items():
-            models = load_models(run, self.task, members, test.fold, average_outputs)
+            average = average_outputs
+            models = load_models(run, self.task, members, test.fold, average, checkpoint)
             place = folder / _submissions_of(part, is_main=not scored)
             scored[part] = self._test(models, selection, models.mean, place)
         self._draw_examples(selection, folder)

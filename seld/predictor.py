@@ -53,7 +53,11 @@ _SEQUENCES_BEFORE = 4
 
 
 def load_predictor(
-    run: Path, task: TaskConfig, fold: str | None = None, live: bool = False
+    run: Path,
+    task: TaskConfig,
+    fold: str | None = None,
+    live: bool = False,
+    checkpoint: str | None = None,
 ) -> Predictor:
     """Loads the models of a run.
 
@@ -62,6 +66,7 @@ def load_predictor(
         task: its settings.
         fold: name of a fold; None: the mean of all folds.
         live: low latency rather than many windows at a time.
+        checkpoint: which models, see `common.training.ensemble.load_models`.
 
     Raises:
         CheckpointError: a model is missing, unfinished or damaged.
@@ -77,7 +82,7 @@ def load_predictor(
         )
     if live:  # before the models are loaded
         check_live(task.features)
-    models = load_models(run, task, stages, fold, average_outputs)
+    models = load_models(run, task, stages, fold, average_outputs, checkpoint)
     return SeldPredictor(experiment, models, windows_of(task, experiment.network, live))
 
 

@@ -63,6 +63,12 @@ LONG = (
     ),
     Long(r"seld\.py (seldnet-foa|two-stage) (first|audio) --set dataset_dir=.*", TRAINS),
     Long(r"seld\.py demo b .*", TRAINS),
+    Long(
+        r"seld\.py demo a (--finish|--set training\.epochs=60)",
+        TRAINS,
+        ("seld.py demo a",),
+        changes=(("epochs=60", "epochs=2"),),
+    ),
     Long(r"seld\.py (seldnet20\S+|multi-accdoa-demo|accdoa-demo|einv2|salsa-foa) a", TRAINS),
     Long(r"task4_(crnn|cnn)\.py \S+ \S+( .*)?", TRAINS),
     Long(

@@ -55,6 +55,14 @@ def add_overrides(parser: argparse.ArgumentParser, meaning: str) -> None:
     )
 
 
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Adds the option --checkpoint, see `common.inference.loading.checked_checkpoint`."""
+    meaning = "best, last or the number of an epoch that is kept; default: the model that is scored"
+    parser.add_argument(
+        "--checkpoint", metavar="WHICH", help=f"{meaning}, of a run in training the best so far"
+    )
+
+
 def _program() -> str | None:
     """Name of the command as it was called: `dcase VERB`, a module, or None for a script."""
     called = Path(sys.argv[0])

@@ -1,10 +1,11 @@
-"""Scores a finished run on labelled recordings, its own test data or any others of its family.
+"""Scores a run on labelled recordings, its own test data or any others of its family.
 
     python -m common.cli.evaluate RUN [--set dataset_dir=...] [--task ID] [--splits 1,2] [--name X]
+        [--checkpoint best|last|N]
     python -m common.cli.evaluate RUN --data home=recordings/home --data office=recordings/office
 
-Nothing is trained and the run is not changed: results are in RUN/evaluations/<name>/, of the form
-of a run.
+The run may be finished or in training. Nothing is trained and it is not changed: results are in
+RUN/evaluations/<name>/, of the form of a run.
 """
 
 import argparse
@@ -12,10 +13,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.cli.base import add_overrides, base_parser, command_line, params_path, run_safely
+from common.cli.base import (
+    add_checkpoint,
+    add_overrides,
+    base_parser,
+    command_line,
+    params_path,
+    run_safely,
+)
 from common.errors import ConfigError
 
-_DESCRIPTION = "Scores a finished run on labelled recordings, its own test data or any others."
+_DESCRIPTION = "Scores a run on labelled recordings, its own test data or any others."
 _EPILOG = (
     "Classes of the recordings that the run does not know need a class that they count as, or null:"
     " --set dataset.class_map='{dog: Dog, rain: null}'. --set takes settings of the dataset and of"
@@ -31,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = base_parser(_DESCRIPTION, settings=False)
     parser.epilog = _EPILOG
-    parser.add_argument("run", type=Path, metavar="RUN", help="directory of a finished run")
+    parser.add_argument("run", type=Path, metavar="RUN", help="directory of a run")
     parser.add_argument("--task", metavar="ID", help="task of the settings file with the dataset")
     parser.add_argument("--params", type=Path, help="settings file of --task")
     add_overrides(parser, "a setting of the dataset or the scores, e.g. dataset_dir=...")
@@ -39,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         "--splits", metavar="A,B", default="", help="splits or subsets; default: see the pages"
     )
     parser.add_argument("--fold", help="fold whose models predict; default: all")
+    add_checkpoint(parser)
     parser.add_argument("--name", help="folder of the results; default: name of the dataset's")
     parser.add_argument(
         "--data",
@@ -53,13 +62,15 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
     # Loaded once the arguments are understood, so that --help is there at once.
+    from common.inference.loading import checked_checkpoint
     from common.reports.evaluation import Evaluation, Request, comparison, tasks_of
     from common.runtime.backend import start_backend
 
     data = _settings(options)
+    checkpoint = options.checkpoint and checked_checkpoint(options.checkpoint)
     splits = tuple(filter(None, options.splits.split(",")))
     requests = [
-        Request(options.run, data, overrides, name, options.fold, splits)
+        Request(options.run, data, overrides, name, options.fold, splits, checkpoint)
         for name, overrides in _datasets(options)
     ]
     start_backend(tasks_of(requests[0])[0].run)

@@ -1,7 +1,7 @@
 """Exports the model of a run as SavedModel, ONNX or LiteRT.
 
 python -m common.cli.export RUN_DIRECTORY --format saved_model|onnx|litert [--out PATH]
-    [--fold NAME] [--stage NAME]
+    [--fold NAME] [--stage NAME] [--checkpoint best|last|N]
 """
 
 import logging
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from common.cli.base import base_parser, run_safely
+from common.cli.base import add_checkpoint, base_parser, run_safely
 from common.inference.export import (
     ENDINGS,
     Format,
@@ -19,6 +19,7 @@ from common.inference.export import (
     in_float32,
     output_errors,
 )
+from common.inference.loading import checked_checkpoint
 from common.runtime.backend import choose_backend, start_backend
 from common.settings.tasks import RunConfig, check_task
 from common.training.run_directory import read_settings
@@ -37,33 +38,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> None:
     parser = base_parser("Exports the model of a run.", settings=False)
-    parser.add_argument("run", type=Path, metavar="RUN_DIRECTORY", help="of a finished training")
+    parser.add_argument("run", type=Path, metavar="RUN_DIRECTORY", help="of a training")
     parser.add_argument("--format", choices=get_args(Format), required=True, help="file format")
     parser.add_argument(
         "--out", type=Path, metavar="PATH", help="default: model.onnx and the like in RUN_DIRECTORY"
     )
     parser.add_argument("--fold", metavar="NAME", help="default: the first")
     parser.add_argument("--stage", metavar="NAME", help="only this stage; default: all stages")
+    add_checkpoint(parser)
     options = parser.parse_args(arguments)
+    wanted = options.checkpoint and checked_checkpoint(options.checkpoint)
     choose_backend(_EXPORTING)  # packages of the formats load TensorFlow
     check_packages(options.format)
-    system = load_ensemble(options.run, options.fold, options.stage)
+    system = load_ensemble(options.run, options.fold, options.stage, wanted)
     path = options.out or options.run / f"model{ENDINGS[options.format]}"
     export(system, path, options.format)
     logger.info("Wrote %s, a model from %s.", path, describe(system))
     logger.info("Largest difference to Keras: %s.", output_errors(system, path, options.format))
 
 
-def load_ensemble(run: Path, fold: str | None = None, stage: str | None = None) -> "Ensemble":
+def load_ensemble(
+    run: Path, fold: str | None = None, stage: str | None = None, checkpoint: str | None = None
+) -> "Ensemble":
     """Loads models of a run on TensorFlow's CPU, in float32 whatever they were trained in.
 
     Args:
         run: its directory.
         fold: name of a fold; None: the first.
         stage: name of a stage; None: all that are scored together.
+        checkpoint: which models, see `common.training.ensemble.load_models`.
 
     Raises:
-        CheckpointError: there is no run, or a model is not there, not finished or damaged.
+        CheckpointError: there is no run, or a model is not there or damaged.
         ConfigError: there is no such fold or stage.
     """
     task = check_task(read_settings(run), f"the settings of {run}")
@@ -81,7 +87,7 @@ def load_ensemble(run: Path, fold: str | None = None, stage: str | None = None) 
     if len(folds) > 1:
         names = ", ".join(folds)
         logger.info("The run has folds %s; --fold chooses one. Exporting %s.", names, folds[0])
-    loaded = load_models(run, task, wanted, folds[0] or None)
+    loaded = load_models(run, task, wanted, folds[0] or None, checkpoint=checkpoint)
     return Ensemble([[(each, in_float32(model)) for each, model in loaded.stages]])
 
 

@@ -21,7 +21,7 @@ from common.io.files import atomic_path
 from common.models.torch_files import read_checkpoint, torch_library, write_checkpoint
 from common.runtime.backend import start_backend
 from common.settings.tasks import BaseTask, load_task
-from common.training.run_directory import changed_settings
+from common.training.setting_changes import changed_settings
 
 Statistics = tuple[np.ndarray, np.ndarray]  # mean and standard deviation, (F, C)
 MODEL_SUFFIX = ".keras"

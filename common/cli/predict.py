@@ -1,6 +1,7 @@
-"""Runs the models of a finished run over recordings, or over audio from a pipe.
+"""Runs the models of a run, finished or in training, over recordings, or over audio from a pipe.
 
     python predict.py RUN_DIRECTORY AUDIO... [--out DIR] [--format NAMES] [--threshold X]
+        [--checkpoint best|last|N]
     ... | python predict.py RUN_DIRECTORY --live [--format s16le|f32le] [--rate HZ]
 
 Recordings may have any length and sample rate: files, folders or globs. Each gets a table of
@@ -15,12 +16,12 @@ from pathlib import Path
 from typing import get_args
 
 from common.audio.stream import PcmFormat, PcmSource
-from common.cli.base import add_overrides, base_parser, run_safely
+from common.cli.base import add_checkpoint, add_overrides, base_parser, run_safely
 from common.cli.steps.predict_files import Request, predict_files
 from common.errors import ConfigError
 from common.inference.formats import DEFAULT, NAMES, formats_of
 from common.inference.inputs import find_inputs
-from common.inference.loading import load_predictor, settings_for
+from common.inference.loading import checked_checkpoint, load_predictor, settings_for
 from common.io import terminal
 from common.training.run_directory import read_settings
 
@@ -44,21 +45,23 @@ def _run(arguments: Sequence[str]) -> None:
 
 def _predict_files(options: argparse.Namespace) -> None:
     formats = formats_of(options.format or ",".join(DEFAULT))
+    checkpoint = options.checkpoint and checked_checkpoint(options.checkpoint)
     read_settings(options.run)  # is it a run?
     inputs = find_inputs(options.audio)  # before anything that takes seconds to load
     inputs.check()
     task = settings_for(options.run, options.overrides, options.threshold)
     inputs = inputs.with_channels(task.audio_channels)
     inputs.check()
-    predictor = load_predictor(options.run, options.fold, task=task)
+    predictor = load_predictor(options.run, options.fold, checkpoint=checkpoint, task=task)
     folder = options.out or options.run / FOLDER
     predict_files(predictor, inputs, Request(options.run, folder, formats, options.frames))
 
 
 def _predict_live(options: argparse.Namespace) -> None:
     terminal.log_to(sys.stderr, again=True)  # the events have standard output for themselves
+    checkpoint = options.checkpoint and checked_checkpoint(options.checkpoint)
     task = settings_for(options.run, options.overrides, options.threshold)
-    predictor = load_predictor(options.run, options.fold, live=True, task=task)
+    predictor = load_predictor(options.run, options.fold, True, checkpoint=checkpoint, task=task)
     from common.inference.live import predict_live  # loads Keras, whose backend is chosen
 
     channels = options.channels or predictor.channels or 1
@@ -94,11 +97,12 @@ def _check(options: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = base_parser("Predicts the events of recordings, or of a pipe.", settings=False)
-    parser.add_argument("run", type=Path, metavar="RUN_DIRECTORY", help="of a finished training")
+    parser.add_argument("run", type=Path, metavar="RUN_DIRECTORY", help="of a training")
     audio = "sound files of any length and rate, folders of them, globs in quotes"
     parser.add_argument("audio", type=Path, nargs="*", metavar="AUDIO", help=audio)
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"default: {FOLDER}/ in the run")
     parser.add_argument("--fold", metavar="NAME", help="this fold; default: the mean of all folds")
+    add_checkpoint(parser)
     names = (
         f"some of {', '.join(NAMES)}, separated by commas (default: {','.join(DEFAULT)}); with"
         f" --live that of the samples, {' or '.join(PCM_FORMATS)}, little endian (default s16le)"

@@ -1,6 +1,6 @@
 """Trains the system of a task over its folds and scores it on unseen recordings.
 
-    python -m common.cli.train [<task-id> [<job-id>]] [--list] [--write-params]
+    python -m common.cli.train [<task-id> [<job-id>]] [--finish] [--list] [--write-params]
 
 The scripts `seld.py`, `task4_crnn.py` ... are this command with a default task.
 """
@@ -69,6 +69,8 @@ def _parser(description: str, default_task: str | None) -> argparse.ArgumentPars
     meaning = f"id in params.yaml{default}"
     parser.add_argument("task_id", nargs="?", default=default_task, help=meaning)
     parser.add_argument("job_id", nargs="?", default="1", help="any name for this run (default 1)")
+    finish = "end a training: after the epoch under way if it runs, else where it was stopped"
+    parser.add_argument("--finish", action="store_true", help=f"{finish}; then score it")
     parser.add_argument("--list", action="store_true", help="show all task ids and end")
     write = f"copy the standard {PARAMS} here and end"
     parser.add_argument("--write-params", action="store_true", help=write)
@@ -104,16 +106,25 @@ def task_lines(path: Path) -> list[str]:
 
 def _train(options: argparse.Namespace) -> None:
     # Loaded once the arguments are understood: with these, --help would take seconds.
+    from common.cli.steps.lengths import check_goes_on, log_changes, request_end
     from common.cli.steps.prepare import data_of, prepare_data, run_folder
     from common.io.locks import only_one
     from common.runtime import multi_host
     from common.runtime.backend import start_backend
     from common.settings.tasks import load_task
-    from common.training.run_directory import open_run, record_data
+    from common.training.run_directory import accepted_changes, open_run, record_data
 
     task = load_task(params_path(options.params), options.task_id, options.overrides)
     folder = run_folder(task, options.task_id, options.job_id)
+    settings = task.model_dump(mode="json")
     print(f"Task {options.task_id}, job {options.job_id}: {task.description}", flush=True)
+    if options.finish:
+        what_happens, goes_on = request_end(task, folder)
+        print(what_happens, flush=True)
+        if not goes_on:
+            return
+    changes = accepted_changes(folder, settings)  # before TensorFlow is loaded
+    check_goes_on(folder, changes)
     distribution = start_backend(task.run, task.batch_sizes)
     # The network is checked before any work.
     experiment = load(task.family, "experiment").Experiment.prepare(task)
@@ -122,7 +133,8 @@ def _train(options: argparse.Namespace) -> None:
         stages = [stage.name for stage in experiment.system.stages(task)]
         print("\n".join(plan_lines(task, stages, computing, folder)), flush=True)
     with multi_host.own_folder(folder) as own, only_one(own, "use another job id"):
-        open_run(own, task.model_dump(mode="json"), command_line(), computing)
+        log_changes(own, settings, changes)
+        open_run(own, settings, command_line(), computing, extends=True)
         stores = prepare_data(task)
         record_data(own, *data_of(task, stores))
         scores = experiment.run(stores, own)

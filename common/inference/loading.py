@@ -76,8 +76,10 @@ class Run:
         return sorted(events, key=lambda event: (event.onset_s, event.label))
 
 
-def load_run(folder: str | Path, fold: str | None = None) -> Run:
-    """Loads the models of a finished run of any family.
+def load_run(
+    folder: str | Path, fold: str | None = None, checkpoint: str | int | None = None
+) -> Run:
+    """Loads the models of a run of any family, finished or in training.
 
     Keras is started with the backend and devices of the run; where a program has imported Keras
     already, with the backend it has.
@@ -85,12 +87,15 @@ def load_run(folder: str | Path, fold: str | None = None) -> Run:
     Args:
         folder: the run's directory, such as "runs/demo_a".
         fold: name of a fold; None: the mean of all folds.
+        checkpoint: "best", "last" or the number of an epoch, which must be kept; None: the model
+            that is scored of a finished run, the best one so far of a run in training.
 
     Raises:
-        CheckpointError: there is no run, or a model is missing, unfinished or damaged.
+        CheckpointError: there is no run, or a model is missing or damaged.
         ConfigError: there is no such fold, or the run cannot predict.
     """
-    return Run(load_predictor(Path(folder), fold, keep_backend=True))
+    wanted = None if checkpoint is None else checked_checkpoint(str(checkpoint))
+    return Run(load_predictor(Path(folder), fold, keep_backend=True, checkpoint=wanted))
 
 
 def settings_for(
@@ -140,6 +145,7 @@ def load_predictor(
     fold: str | None = None,
     live: bool = False,
     keep_backend: bool = False,
+    checkpoint: str | None = None,
     task: BaseTask | None = None,
 ) -> "Predictor":
     """Loads the models of a run; further arguments and errors as in `load_run`.
@@ -151,7 +157,22 @@ def load_predictor(
     """
     task = task or settings_for(run)
     start_backend(_with_loaded_backend(task.run) if keep_backend else task.run)
-    return load(task.family, "predictor").load_predictor(run, task, fold, live)
+    given = {} if checkpoint is None else {"checkpoint": checkpoint}
+    return load(task.family, "predictor").load_predictor(run, task, fold, live, **given)
+
+
+def checked_checkpoint(text: str) -> str:
+    """Checks which model is asked for.
+
+    Raises:
+        ConfigError: it is neither "best" nor "last" nor the number of an epoch.
+    """
+    number = text.lstrip("0") if text.isascii() and text.isdecimal() else ""
+    if text not in ("best", "last") and not number:
+        raise ConfigError(
+            f"--checkpoint: expected best, last or the number of an epoch. Received: {text!r}."
+        )
+    return number or text
 
 
 def _with_loaded_backend(run: RunConfig) -> RunConfig:

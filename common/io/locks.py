@@ -22,6 +22,23 @@ LOCK = ".lock"
 _MOST_CHARACTERS = 500  # of the content of a lock
 
 
+class InUseError(DataError):
+    """Another job works in a folder.
+
+    Args:
+        folder: the folder.
+        holder: the job, as it describes itself.
+        remedy: advice for the second job.
+    """
+
+    def __init__(self, folder: Path, holder: str, remedy: str) -> None:
+        super().__init__(
+            f"{folder} is in use by {holder}. Wait until it ends, or {remedy}. If it"
+            " hangs, end that process: the folder is free at once."
+        )
+        self.holder = holder
+
+
 @contextmanager
 def only_one(folder: Path, remedy: str) -> Iterator[None]:
     """Keeps other jobs out of a folder; the system releases the lock when the process ends.
@@ -31,7 +48,8 @@ def only_one(folder: Path, remedy: str) -> Iterator[None]:
         remedy: advice for the second job, such as "set another `feature_dir`".
 
     Raises:
-        DataError: another job works there, or the folder cannot be written to.
+        InUseError: another job works there.
+        DataError: the folder cannot be written to.
     """
     path, is_new = folder / LOCK, not folder.exists()
     try:
@@ -59,10 +77,7 @@ def _acquire(path: Path, remedy: str) -> IO[str]:
             with file:
                 file.seek(0)
                 holder = file.read(_MOST_CHARACTERS).strip() or "another process"
-            raise DataError(
-                f"{path.parent} is in use by {holder}. Wait until it ends, or {remedy}. If it"
-                " hangs, end that process: the folder is free at once."
-            )
+            raise InUseError(path.parent, holder, remedy)
         if _still_there(path, file):
             break
         file.close()  # its holder ended, and removed it, between both calls above

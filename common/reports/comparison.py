@@ -24,9 +24,9 @@ from common.errors import CheckpointError, ConfigError
 from common.family import load
 from common.io.files import write_text
 from common.io.tables import to_csv
-from common.reports.run import SCORES, ScoresForm, finished_stages, flat_scores, named_sections
+from common.reports.run import SCORES, ScoresForm, flat_scores, named_sections
 from common.settings.tasks import flat_settings
-from common.training.run_directory import read_form, read_settings
+from common.training.run_directory import finished_stages, read_form, read_settings
 
 History = Mapping[str, Sequence[float | None]]
 _PLACES = ("description", "output_dir", "feature_dir", "parallel", "overwrite")  # not compared

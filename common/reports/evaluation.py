@@ -1,4 +1,4 @@
-"""Finished runs scored on other datasets: settings, features, results and pages.
+"""Trained runs scored on other datasets: settings, features, results and pages.
 
 An evaluation is a folder of the form of a run, `<run>/evaluations/<name>/`, without models. Nothing
 is trained, and the run stays as it is.
@@ -30,6 +30,7 @@ from common.training.run_directory import (
     open_run,
     read_settings,
     record_data,
+    write_model_notes,
     write_tests,
 )
 
@@ -43,13 +44,15 @@ class Request:
     """Request to score a run on recordings.
 
     Attributes:
-        run: directory of a finished run.
+        run: directory of a run, finished or in training.
         data: settings of a task with the dataset; None: those of the run.
         overrides: `key=value` texts, of the sections `OF_DATA` and `OF_RUN`.
         name: of the evaluation, a folder; None: that of the dataset.
         fold: whose models predict; None: all.
         splits: numbers of splits, or names of subsets; empty: the test data of the run, all of
             another dataset.
+        checkpoint: which models, see `common.training.checkpoints.Checkpoints.path`; None: those of
+            finished stages that are scored, the best so far of stages in training.
     """
 
     run: Path
@@ -58,6 +61,7 @@ class Request:
     name: str | None = None
     fold: str | None = None
     splits: tuple[str, ...] = ()
+    checkpoint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,19 +72,21 @@ class Evaluation:
         experiment: of the run, on the recordings.
         folder: of the results.
         tests: recordings, and the models that predict them.
+        about_models: lines on models that are not the scored ones of finished stages.
     """
 
     experiment: BaseExperiment
     request: Request
     folder: Path
     tests: Sequence[RunTest]
+    about_models: Sequence[str] = ()
 
     @classmethod
     def prepare(cls, request: Request) -> "Evaluation":
         """Checks a request; Keras must have been started with the backend of the run.
 
         Raises:
-            CheckpointError: there is no run, or it is unfinished.
+            CheckpointError: there is no run, or it has no such models.
             ConfigError: the settings contradict each other or the run.
             DataError: there is no dataset.
         """
@@ -90,7 +96,7 @@ class Evaluation:
                 f"There are no recordings in {data.dataset_dir}/. Expected: the folder of a"
                 " labelled dataset, `--set dataset_dir=...`."
             )
-        name = request.name or data.dataset_dir.resolve().name
+        name = request.name or _name_of(data, request.checkpoint)
         if not is_file_name(name):
             raise ConfigError(f"--name: expected the name of a folder. Received: {name!r}.")
         folder = request.run / EVALUATIONS / name
@@ -108,8 +114,8 @@ class Evaluation:
             task, data, request.splits
         )
         tests = experiment.tests_of(request.fold, request.splits, is_own)
-        experiment.check_trained(request.run, tests)
-        return cls(experiment, request, folder, tests)
+        models = experiment.check_trained(request.run, tests, request.checkpoint)
+        return cls(experiment, request, folder, tests, models)
 
     def run(self, command: list[str]) -> str:
         """Predicts and scores; returns the tables as text. Writes the folder of the results.
@@ -124,14 +130,18 @@ class Evaluation:
         """
         experiment, task = self.experiment, self.experiment.task
         with only_one(self.folder, "use another --name"), self._whole_or_none():
-            open_run(self.folder, task.model_dump(mode="json"), command)
+            open_run(self.folder, task.model_dump(mode="json"), command, extends=True)
             write_tests(self.folder, self.tests)
+            write_model_notes(self.folder, self.about_models)
             with self._features():
                 stores = experiment.evaluation_stores(self.tests)
                 sets = experiment.evaluation_sets(self.tests)
                 named = dict(zip(sets, stores, strict=True))
                 record_data(self.folder, *fingerprints(named))
-                text = experiment.evaluate(stores, self.request.run, self.folder, self.tests)
+                checkpoint = self.request.checkpoint
+                given = {} if checkpoint is None else {"checkpoint": checkpoint}
+                run = self.request.run
+                text = experiment.evaluate(stores, run, self.folder, self.tests, **given)
                 report_finished_run(self.folder, task)
         return text
 
@@ -207,6 +217,12 @@ def _with_classes_of(
     if mapping is not None:
         changed["class_map"] = mapping
     return check_task(merge(data.model_dump(mode="json"), {"dataset": changed}), where)
+
+
+def _name_of(data: BaseTask, checkpoint: str | None) -> str:
+    """Folder of an evaluation that was given none: the dataset's, with the models if asked for."""
+    name = data.dataset_dir.resolve().name
+    return name if checkpoint is None else f"{name}-{checkpoint}"
 
 
 def is_own_data(task: BaseTask, data: BaseTask) -> bool:

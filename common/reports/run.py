@@ -12,7 +12,7 @@ and its learning curves are `LEARNING_PANELS` of `<family>/figures.py`.
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,16 +28,16 @@ from common.settings.tasks import BaseTask, check_task, merge, parse_overrides
 from common.training.run_directory import (
     DATA,
     ENVIRONMENT,
-    FINISHED,
-    Finished,
     check_data,
     fingerprints,
+    finished_stages,
     is_evaluation,
     read_environment,
     read_form,
     read_json,
     read_settings,
     scored_epoch,
+    stop_text,
 )
 
 if TYPE_CHECKING:  # it loads TensorFlow, which a comparison of runs does not need
@@ -151,12 +151,6 @@ def scores_if_any(folder: Path, form: Any = ScoresForm) -> dict[str, Any] | None
     return read_form(folder / SCORES, form) if (folder / SCORES).exists() else None
 
 
-def finished_stages(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Reads how each finished stage was trained, by its place in the run, e.g. "fold1/seld"."""
-    for path in sorted(folder.glob(f"**/{FINISHED}")):
-        yield path.parent.relative_to(folder).as_posix(), read_form(path, Finished)
-
-
 def curve_blocks(stages: Mapping[str, Mapping[str, Any]], panels: Sequence) -> list[Block]:
     """Draws the learning curves of each stage."""
     from common.display.plotting import figure_picture, learning_curves
@@ -175,6 +169,8 @@ def curve_blocks(stages: Mapping[str, Mapping[str, Any]], panels: Sequence) -> l
 
 def _training_title(name: str, stage: Mapping[str, Any]) -> str:
     title = f"{name}: {stage['epochs']} epochs, the best is number {stage['best_epoch']}"
+    if stopped := stop_text(stage):
+        title += f"; {stopped}"
     scored = scored_epoch(stage)
     if scored != stage["best_epoch"]:
         title += f"; the model of epoch {scored} is scored"
@@ -235,10 +231,15 @@ def _facts(
     written = datetime.fromtimestamp((folder / ENVIRONMENT).stat().st_mtime, UTC).isoformat()
     begun = [*environment["earlier"], environment][0]
     training = duration if len(stages) == 1 else f"{len(stages)} stages, {duration}"
+    stopped = [f"{name}: {text}" for name, stage in stages.items() if (text := stop_text(stage))]
+    parts = [*environment["earlier"], environment]
+    changed = [change for part in parts for change in part.get("changed", [])]
     return {
         "System": f"{task.system} ({task.family})",
         "Date": f"{(begun.get('date') or written)[:16].replace('T', ' ')} UTC",
         **({"Training": training} if stages else {}),
+        **({"Ended early": "; ".join(stopped)} if stopped else {}),
+        **({"Settings changed": "; ".join(changed)} if changed else {}),
         "Seed": str(task.seed),
         "Code": environment["git_revision"] or "not from a checkout",
         "Python, platform": f"{environment['python']}, {environment['platform']}",

@@ -11,7 +11,7 @@ import yaml
 from common.errors import ConfigError
 from common.settings.section import Section
 from common.settings.tasks import parse_overrides
-from common.training.run_directory import FREE_KEYS
+from common.training.setting_changes import FREE_KEYS
 
 # A search compares trainings on one dataset, by one score; folders improve none.
 FIXED_KEYS = (*FREE_KEYS, "family", "system", "folds", "simulation", "simulate_missing_dataset")

@@ -15,9 +15,11 @@ from common.errors import CheckpointError, TrainingError
 from common.io.archives import read_arrays, write_arrays
 from common.io.files import atomic_path, load_json, write_json
 from common.runtime.multi_host import agreed
+from common.training.early_finish import is_requested
 from common.training.evaluation import Prediction, predict_recordings
 
 History = dict[str, list[float]]
+VARIABLES, STATE_BEST = "variables.npz", "best.keras"  # of a state
 TIMES = ("training_s", "scoring_s")  # the only values that differ in a repeated run
 
 
@@ -138,6 +140,11 @@ class KeepBest(keras.callbacks.Callback):
             save_model(self.model, self.path)
             self.best = score
 
+    def epoch_in(self, history: Mapping[str, Sequence[float]]) -> int:
+        """Number of the epoch of the best model, from the scores of all epochs."""
+        scores = list(history[self.monitor])
+        return scores.index(self.best) + 1 if self.best in scores else len(scores)
+
 
 class KeepEpoch(keras.callbacks.Callback):
     """Keeps the model of one epoch, whatever its score.
@@ -165,7 +172,37 @@ class KeepModels(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if (epoch + 1) % self.every_epochs == 0:
-            save_model(self.model, self.folder / f"epoch-{epoch + 1:05d}.keras")
+            save_model(self.model, self.folder / model_name(f"{epoch + 1:05d}"))
+
+
+def model_name(number: str) -> str:
+    """Name of the file of `KeepModels` with the model of an epoch."""
+    return f"epoch-{number}.keras"
+
+
+class FinishOnRequest(keras.callbacks.Callback):
+    """Ends the training of a stage after the epoch in which it was asked to.
+
+    Attributes:
+        seen: True once a request was there.
+
+    Args:
+        folder: of the stage, see `common.training.early_finish`.
+    """
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self.folder = folder
+        self.seen = False
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if finish_requested(self.folder):
+            self.seen = self.model.stop_training = True
+
+
+def finish_requested(folder: Path) -> bool:
+    """True if the training of a stage shall end; the same in all processes that share it."""
+    return bool(agreed({"finish": float(is_requested(folder))})["finish"])
 
 
 def save_model(model: keras.Model, path: Path) -> None:
@@ -195,12 +232,17 @@ def append(history: History, logs: Mapping[str, float]) -> None:
 
 @dataclass
 class ResumeState:
-    """State from which a killed job resumes, see `ResumeRun`."""
+    """State from which a killed job resumes, see `ResumeRun`.
+
+    Older ones do not have the numbers of epochs in the settings, and of the best model.
+    """
 
     folder: Path | None = None
     epochs: int = 0
     history: History = field(default_factory=dict)
     callbacks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    of_epochs: int | None = None
+    best_epoch: int | None = None
 
 
 # Attributes of callbacks that a restarted job must restore.
@@ -236,13 +278,19 @@ class ResumeRun(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict | None = None) -> None:
         if self.state.folder is None:
             return
-        restore_variables(self.state.folder / "variables.npz", self._variables())
+        restore_variables(self.state.folder / VARIABLES, self._variables())
         for name, memory in self.state.callbacks.items():
-            for attribute, value in memory.items():
-                setattr(self.others[name], attribute, value)
-        stored_best = self.state.folder / "best.keras"
-        if stored_best.exists():  # the one in place may be of a later, unfinished epoch
-            _copy(stored_best, self.best_model)
+            if name in self.others:  # early stopping may be off since
+                for attribute, value in memory.items():
+                    setattr(self.others[name], attribute, value)
+        restore_best(self.state.folder, self.best_model)
+
+    def restore(self, model: keras.Model) -> None:
+        """Gives a model the variables of the stored state, and puts its best model in place."""
+        if self.state.folder is not None:
+            self.set_model(model)
+            restore_variables(self.state.folder / VARIABLES, self._variables())
+            restore_best(self.state.folder, self.best_model)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         append(self.history, logs or {})
@@ -250,17 +298,26 @@ class ResumeRun(keras.callbacks.Callback):
         unfinished = target.with_name(f".{target.name}.tmp")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
-        save_variables(unfinished / "variables.npz", self._variables())
+        save_variables(unfinished / VARIABLES, self._variables())
         if self.best_model.exists():
-            _copy(self.best_model, unfinished / "best.keras")
+            _copy(self.best_model, unfinished / STATE_BEST)
         memory = {name: _memory_of(other) for name, other in self.others.items()}
         state = {"epochs": epoch + 1, "history": self.history, "callbacks": memory}
+        state["of_epochs"] = self.params["epochs"]
+        if isinstance(best := self.others.get("KeepBest"), KeepBest):
+            state["best_epoch"] = best.epoch_in(self.history)
         write_json(unfinished / "state.json", state)
         unfinished.rename(target)
         remove_older_states(target)
 
     def _variables(self) -> list:
         return [*self.model.variables, *self.model.optimizer.variables]
+
+
+def restore_best(state: Path, best_model: Path) -> None:
+    """Puts the best model of a state in place: that there may be of a later, unfinished epoch."""
+    if (state / STATE_BEST).exists():
+        _copy(state / STATE_BEST, best_model)
 
 
 def latest_state(folder: Path) -> ResumeState:
@@ -277,8 +334,12 @@ def latest_state(folder: Path) -> ResumeState:
         content = load_json(path)
         stored = content["history"].items()
         history = {name: [_number(value) for value in values] for name, values in stored}
-        _check_state(complete[-1], content["epochs"], history, content["callbacks"])
-        return ResumeState(complete[-1], content["epochs"], history, content["callbacks"])
+        epochs, callbacks = content["epochs"], content["callbacks"]
+        about = {name: content[name] for name in ("of_epochs", "best_epoch") if name in content}
+        _check_state(complete[-1], epochs, history, callbacks)
+        if any(type(number) is not int for number in about.values()):
+            raise ValueError(f"expected numbers of epochs, received {about}")
+        return ResumeState(complete[-1], epochs, history, callbacks, **about)
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         remedy = f"Delete the folder {folder} to train this fold again"
         raise CheckpointError(f"{path} is damaged: {error}. {remedy}.") from error
@@ -310,8 +371,13 @@ def save_variables(path: Path, variables: Sequence) -> None:
     write_arrays(path, {f"{number:04d}": array for number, array in enumerate(arrays)})
 
 
-def restore_variables(path: Path, variables: Sequence) -> None:
+def restore_variables(path: Path, variables: Sequence, some: bool = False) -> None:
     """Restores variables from a file of `save_variables`.
+
+    Args:
+        path: the file.
+        variables: all of them, in their order.
+        some: the file may have more of them behind, as those of the optimizer are behind a model's.
 
     Raises:
         CheckpointError: the file is damaged, or belongs to another model.
@@ -322,6 +388,7 @@ def restore_variables(path: Path, variables: Sequence) -> None:
         raise CheckpointError(
             f"{path} is damaged: {error}. Delete its folder and run the same command again."
         ) from error
+    arrays = arrays[: len(variables)] if some else arrays
     expected = [tuple(variable.shape) for variable in variables]
     received = [array.shape if array.dtype.kind in "fiub" else str(array.dtype) for array in arrays]
     if expected != received:

@@ -1,6 +1,7 @@
 """Trained models of a run as one: stages joined by the outputs used of each, folds averaged."""
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import numpy as np
 from common.errors import ConfigError
 from common.models.layers import STATISTICS
 from common.settings.tasks import BaseTask
+from common.training.checkpoints import Checkpoints, has_model, load_checkpoint
 from common.training.evaluation import Prediction, predict_recordings
 from common.training.mean_teacher import chosen_network
-from common.training.stage import finished_epochs, load_trained
 from common.training.system import Stage, parts
 
+logger = logging.getLogger(__name__)
 Outputs = dict[str, np.ndarray]
 Average = Callable[[Sequence[Outputs]], Outputs]
 TrainedStage = tuple[Stage, keras.Model]
@@ -107,18 +109,20 @@ def load_models(
     stages: Sequence[Stage],
     fold: str | None = None,
     average: Average = mean_outputs,
+    checkpoint: str | None = None,
 ) -> Ensemble:
-    """Loads trained models of a run.
+    """Loads trained models of a run, which may be in training.
 
     Args:
         run: its directory.
         task: its settings.
         stages: those that are scored, see `scored_stages`.
-        fold: name of a fold; None: all folds of the run.
+        fold: name of a fold; None: all folds of the run that have models.
         average: reduces the outputs of several folds to one.
+        checkpoint: which models, see `common.training.checkpoints.Checkpoints.path`.
 
     Raises:
-        CheckpointError: a model is missing, unfinished or damaged.
+        CheckpointError: a model is missing or damaged, or no epoch of it has ended.
         ConfigError: there is no such fold, or the network takes more than a recording gives.
     """
     if further := stages[-1].inputs:
@@ -128,13 +132,19 @@ def load_models(
             " exported, and predict no recordings of their own."
         )
     folders = [run / name for name in chosen_folds(task, fold)]
+    trained = [each for each in folders if all(has_model(each / stage.name) for stage in stages)]
+    if trained and len(trained) < len(folders):
+        names = ", ".join(each.name for each in folders if each not in trained)
+        logger.warning("Folds without a trained model are left out: %s.", names)
+    folders = trained or folders
     for folder in folders:
-        for stage in stages:
-            finished_epochs(folder / stage.name)
-    loaded = [
-        [(each, chosen_network(load_trained(folder / each.name))) for each in stages]
-        for folder in folders
-    ]
+        for stage in stages:  # all of them, before the first one is loaded
+            Checkpoints.of(folder / stage.name).path(checkpoint)
+
+    def load(folder: Path) -> keras.Model:
+        return chosen_network(load_checkpoint(folder, checkpoint))
+
+    loaded = [[(each, load(folder / each.name)) for each in stages] for folder in folders]
     return Ensemble(loaded, average)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import keras
 
@@ -22,10 +22,11 @@ from common.settings.folds import FoldConfig
 from common.settings.section import Section
 from common.settings.tasks import BaseTask, TrainingConfig
 from common.training.callbacks import Scorer
+from common.training.checkpoints import Checkpoints, begin_anew_if_outdated, note_earlier_models
 from common.training.ensemble import chosen_folds
-from common.training.run_directory import RunTest, tests_of_folds
-from common.training.stage import Goal, StageData, finished_epochs, train_stage
-from common.training.system import Stage, prepare_system, stages_to_redo
+from common.training.run_directory import RunTest, model_notes, tests_of_folds
+from common.training.stage import Goal, StageData, goes_on, train_stage
+from common.training.system import Stage, neighbours, prepare_system, stages_to_redo
 
 logger = logging.getLogger(__name__)
 Task = TypeVar("Task", bound=BaseTask)
@@ -45,6 +46,8 @@ class BaseExperiment(ABC, Generic[Task, Result]):
     task: Task
     system: ModuleType
     network: Section
+    # Names of files in the folder of a stage that are made of its model after the training.
+    made_of_models: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def prepare(cls, task: Task) -> Self:
@@ -127,12 +130,35 @@ class BaseExperiment(ABC, Generic[Task, Result]):
         """
         raise NotImplementedError
 
-    def check_trained(self, run: Path, tests: Sequence[RunTest]) -> None:
-        """Raises CheckpointError if models of a run that some tests need are unfinished."""
+    def trained_stages(self, folder: Path) -> list[Stage]:
+        """Stages that predict together, of a fold or a run that may be in training: all of them."""
+        return self.system.stages(self.task)
+
+    def check_trained(
+        self, run: Path, tests: Sequence[RunTest], checkpoint: str | None = None
+    ) -> list[str]:
+        """Looks for the models of a run that some tests need.
+
+        Args:
+            run: its directory.
+            tests: recordings, and the models that predict them.
+            checkpoint: which models, see `common.training.checkpoints.Checkpoints.path`.
+
+        Returns:
+            Lines on those that are not the scored ones of a finished stage.
+
+        Raises:
+            CheckpointError: one is not kept, or no epoch of it has ended.
+        """
+        lines: list[str] = []
         for test in tests:
             for fold in chosen_folds(self.task, test.fold):
-                for stage in self.system.stages(self.task):
-                    finished_epochs(run / fold / stage.name)
+                for stage in self.trained_stages(run / fold):
+                    found = Checkpoints.of(run / fold / stage.name)
+                    found.path(checkpoint)
+                    if about := found.about(checkpoint):
+                        lines.append(f"{Path(fold, stage.name).as_posix()}: {about}.")
+        return list(dict.fromkeys(lines))
 
     def evaluation_sets(self, tests: Sequence[RunTest]) -> list[str]:
         """Sets of the dataset that some tests need."""
@@ -153,15 +179,21 @@ class BaseExperiment(ABC, Generic[Task, Result]):
         return stores
 
     def evaluate(
-        self, stores: Sequence[FeatureStore], run: Path, folder: Path, tests: Sequence[RunTest]
+        self,
+        stores: Sequence[FeatureStore],
+        run: Path,
+        folder: Path,
+        tests: Sequence[RunTest],
+        checkpoint: str | None = None,
     ) -> str:
-        """Tests the models of a finished run; trains nothing.
+        """Tests the models of a run; trains nothing.
 
         Args:
             stores: see `evaluation_stores`.
             run: directory of the run.
             folder: of the results.
             tests: recordings, and the models that predict them.
+            checkpoint: which models, see `check_trained`.
 
         Returns:
             The tables of scores, also written to `scores.txt` and `scores.json`.
@@ -196,6 +228,19 @@ class BaseExperiment(ABC, Generic[Task, Result]):
             shutil.rmtree(folder / name, ignore_errors=True)
         return stages
 
+    def begin_stage(self, stage: Stage, folder: Path) -> None:
+        """Removes a stage that learned from an earlier one whose model is another one since.
+
+        An earlier stage that went on may have another model; then those that started from it, or
+        learned from its predictions, are trained anew.
+
+        Args:
+            stage: the one whose turn it is.
+            folder: of the stage.
+        """
+        earlier, _ = neighbours(self.system.stages(self.task), stage)
+        begin_anew_if_outdated(folder, earlier)
+
     def train(
         self,
         stage: Stage,
@@ -215,13 +260,19 @@ class BaseExperiment(ABC, Generic[Task, Result]):
             training: length, patience and learning rate.
             start: model whose weights the stage starts from; None: fresh weights.
         """
+        if goes_on(folder, training):
+            earlier, later = neighbours(self.system.stages(self.task), stage)
+            note_earlier_models(folder.parent, [*earlier, stage.name], later)
+            for name in self.made_of_models:
+                for path in folder.rglob(name):
+                    path.unlink()
         goal = Goal(*self.decisive_score(stage), new_scorer, self.learning_panels(stage))
         task = self.task
         return train_stage(stage, data, goal, training, task.run, folder, task.seed, start)
 
     def write_scores(self, report: Any, folder: Path) -> str:
         """Writes `scores.json` and `scores.txt` of a score report; returns the text."""
-        notes = (*report.notes, *self.task.published_notes)
+        notes = (*report.notes, *model_notes(folder), *self.task.published_notes)
         report = dataclasses.replace(report, notes=notes)
         write_json(folder / "scores.json", report.to_dict())
         write_text(folder / "scores.txt", report.to_text() + "\n")
@@ -255,19 +306,32 @@ class FoldedExperiment(BaseExperiment[Task, Result]):
             raise ConfigError(f"--fold {fold}: it was not tested on {', '.join(splits)}.")
         return tests
 
-    def test_fold(self, run: Path, test: RunTest, selection: Selection, folder: Path) -> Result:
-        """Predicts recordings with finished models of a run, see `evaluate`."""
+    def test_fold(
+        self,
+        run: Path,
+        test: RunTest,
+        selection: Selection,
+        folder: Path,
+        checkpoint: str | None = None,
+    ) -> Result:
+        """Predicts recordings with trained models of a run, see `evaluate`."""
         raise NotImplementedError
 
     def evaluate(
-        self, stores: Sequence[FeatureStore], run: Path, folder: Path, tests: Sequence[RunTest]
+        self,
+        stores: Sequence[FeatureStore],
+        run: Path,
+        folder: Path,
+        tests: Sequence[RunTest],
+        checkpoint: str | None = None,
     ) -> str:
-        """Tests the models of a finished run; arguments and result as in `BaseExperiment`."""
+        """Tests the models of a run; arguments and result as in `BaseExperiment`."""
         results = []
         for test in tests:
             groups = test.splits or sorted({group for store in stores for group in store.groups})
             place = folder / test.name
-            results.append(self.test_fold(run, test, Selection.among(stores, groups), place))
+            selection = Selection.among(stores, groups)
+            results.append(self.test_fold(run, test, selection, place, checkpoint))
             if len(tests) > 1:
                 self.report(results[-1:], place)
         return self.report(results, folder)

@@ -4,7 +4,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 from tqdm import tqdm
@@ -44,6 +44,7 @@ class ProgressLines(keras.callbacks.Callback):
         monitor: name of the score that decides.
         mode: "min" or "max".
         history: of the epochs before a resumed training, by name.
+        is_asked: True if the training shall end early, which is then no early stop.
     """
 
     def __init__(
@@ -53,8 +54,10 @@ class ProgressLines(keras.callbacks.Callback):
         monitor: str,
         mode: str,
         history: Mapping[str, Sequence[float]],
+        is_asked: Callable[[], bool] = bool,
     ):
         super().__init__()
+        self.is_asked = is_asked
         self.title, self.names = title, names
         self.monitor, self.sign = monitor, 1.0 if mode == "max" else -1.0
         self.shown: list[str] = []
@@ -94,7 +97,7 @@ class ProgressLines(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict | None = None) -> None:
         self._close_bar()
-        if self.model.stop_training:
+        if self.model.stop_training and not self.is_asked():
             logger.info("%s: stopped early, the score no longer gets better.", self.title)
 
     def _close_bar(self) -> None:

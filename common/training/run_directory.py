@@ -5,7 +5,7 @@ import logging
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -20,38 +20,84 @@ from common.errors import CheckpointError
 from common.io.files import load_json, remove_temporaries, write_json, write_text
 from common.io.safe_yaml import read_yaml
 from common.settings.folds import FoldConfig
+from common.training.setting_changes import (
+    Difference,
+    differences,
+    may_change_text,
+    refused_changes,
+    with_lengths_of,
+)
 
 logger = logging.getLogger(__name__)
 PACKAGES = (
     *("tensorflow", "keras", "jax", "torch", "numpy", "scipy"),
     *("librosa", "soundfile", "dcase_util", "sed_eval"),
 )
+SETTINGS = "settings.yaml"
 ENVIRONMENT = "environment.json"
 DATA = "data.json"
 TESTS = "tests.json"  # only of an evaluation
+CHECKPOINTS = "checkpoints.json"  # as well: notes on models that are not those of the run's scores
 EVALUATIONS = "evaluations"  # folder in a run whose folders have the form of runs without models
 FINISHED = "training.json"  # written last: a stage that has it is not trained again
-# Location and speed of a job may change between its parts; its computations may not.
-FREE_KEYS = (
-    *("description", "published", "published_on", "dataset_dir", "feature_dir", "output_dir"),
-    *("run", "parallel", "overwrite"),
-)
 
 
 @dataclass(frozen=True)
 class Finished:
-    """Form of `FINISHED`; `chosen_epoch` only if another model than the best one is scored."""
+    """Form of `FINISHED`.
+
+    `chosen_epoch` only if another model than the best one is scored; `requested_of`, the epochs in
+    the settings, only if it was ended before them on request.
+    """
 
     epochs: PositiveInt
     iterations_per_epoch: PositiveInt
     best_epoch: PositiveInt
     history: dict[str, list[float | None]]
     chosen_epoch: PositiveInt | None = None
+    requested_of: PositiveInt | None = None
 
 
 def scored_epoch(finished: Mapping[str, Any]) -> int:
     """Number of the epoch whose model is scored, from the content of `FINISHED`."""
     return finished.get("chosen_epoch") or finished["best_epoch"]
+
+
+def stop_text(finished: Mapping[str, Any]) -> str:
+    """Where a training ended on request, from the content of `FINISHED`; "" if it did not."""
+    of_epochs = finished.get("requested_of")
+    return (
+        f"stopped after epoch {finished['epochs']} of {of_epochs} on request" if of_epochs else ""
+    )
+
+
+def model_notes(folder: Path) -> list[str]:
+    """Notes on the models beside scores: trainings that ended on request, models in training.
+
+    Args:
+        folder: of a run, of one of its folds, or of an evaluation.
+    """
+    of_run = [
+        f"{name}: {text}."
+        for name, finished in finished_stages(run_of(folder))
+        if (text := stop_text(finished))
+    ]
+    path = folder / CHECKPOINTS
+    return [*of_run, *(read_form(path, list[str]) if path.exists() else [])]
+
+
+def write_model_notes(folder: Path, notes: Sequence[str]) -> None:
+    """Writes notes on the models of an evaluation; none if all are those of the run's scores."""
+    if notes:
+        write_json(folder / CHECKPOINTS, list(notes))
+    else:
+        (folder / CHECKPOINTS).unlink(missing_ok=True)
+
+
+def finished_stages(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Reads how each finished stage was trained, by its place in the run, e.g. "fold1/seld"."""
+    for path in sorted(folder.glob(f"**/{FINISHED}")):
+        yield path.parent.relative_to(folder).as_posix(), read_form(path, Finished)
 
 
 @dataclass(frozen=True)
@@ -66,6 +112,7 @@ class _Environment:
     versions: dict[str, str | None] = field(default_factory=dict)
     git_revision: str | None = None
     computing: dict[str, Any] = field(default_factory=dict)
+    changed: list[str] = field(default_factory=list)  # settings, before this part
 
 
 @dataclass(frozen=True)
@@ -129,8 +176,9 @@ def open_run(
     settings: Mapping[str, Any],
     command: list[str],
     computing: Mapping[str, Any] | None = None,
+    extends: bool = False,
 ) -> Path:
-    """Makes the folder of a run, or resumes in it if it has the same settings.
+    """Makes the folder of a run, or resumes in it if it has the same settings or longer ones.
 
     Args:
         folder: `<output_dir>/<task-id>_<job-id>`.
@@ -138,6 +186,8 @@ def open_run(
         command: the command line.
         computing: backend, number formats and devices, see
             `common.runtime.distribution.describe`; None: unknown.
+        extends: settings may have changed as `common.training.setting_changes` allows; False: all
+            that computations depend on are the same.
 
     Returns:
         The folder, with `settings.yaml` and `environment.json` of this part of the run and those
@@ -146,25 +196,56 @@ def open_run(
     Raises:
         CheckpointError: the folder belongs to a run with other settings.
     """
-    path = folder / "settings.yaml"
-    if path.exists():
-        different = sorted(changed_settings(read_settings(folder), settings))
-        if different:
-            raise CheckpointError(
-                f"{folder} holds a run with other settings, which cannot be continued with these.\n"
-                + "\n".join(f"  {line}" for line in different)
-                + "\nChoose another job id, or delete the folder."
-            )
+    path = folder / SETTINGS
+    changes = accepted_changes(folder, settings, extends)
+    if changes:
+        _write_settings(path, with_lengths_of(read_settings(folder), settings))
+    elif path.exists():
         logger.info("Resumes the run in %s.", folder)
     else:
-        write_text(path, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
+        _write_settings(path, settings)
     remove_temporaries(folder, below=True)
     path = folder / ENVIRONMENT
     before = [read_form(path, _Environment)] if path.exists() else []
     earlier = [part for last in before for part in (*last.pop("earlier", []), last)]
-    more = {"computing": dict(computing or {}), "earlier": earlier}
+    more: dict[str, Any] = {"computing": dict(computing or {}), "earlier": earlier}
+    if changes:
+        more["changed"] = list(map(str, changes))
     write_json(path, environment(command) | more)
     return folder
+
+
+def accepted_changes(
+    folder: Path, settings: Mapping[str, Any], extends: bool = True
+) -> list[Difference]:
+    """Settings in which a run would go on with other values than it has; none for a new run.
+
+    Args:
+        folder: of the run.
+        settings: those that it would go on with.
+        extends: as of `open_run`.
+
+    Raises:
+        CheckpointError: a setting differs that may not change.
+    """
+    if not (folder / SETTINGS).exists():
+        return []
+    stored = read_settings(folder)
+    changes = differences(stored, settings)
+    refused = refused_changes(stored, settings, changes) if extends else list(map(str, changes))
+    if refused:
+        allowed = [may_change_text()] if extends else []
+        lines = [*(f"  {line}" for line in sorted(refused)), *allowed]
+        raise CheckpointError(
+            f"{folder} holds a run with other settings, which cannot be continued with these.\n"
+            + "\n".join(lines)
+            + "\nChoose another job id, or delete the folder."
+        )
+    return changes
+
+
+def _write_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    write_text(path, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
 
 
 def read_environment(folder: Path) -> dict[str, Any]:
@@ -250,7 +331,7 @@ def read_settings(folder: Path) -> dict:
     Raises:
         CheckpointError: there is no run in the folder, or its settings cannot be read.
     """
-    path = folder / "settings.yaml"
+    path = folder / SETTINGS
     try:
         settings = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -260,20 +341,6 @@ def read_settings(folder: Path) -> dict:
     if not isinstance(settings, dict):
         raise CheckpointError(f"{path} holds no settings: is {folder} a run directory?")
     return settings
-
-
-def changed_settings(stored: Mapping, wanted: Mapping, prefix: str = "") -> list[str]:
-    """Lists settings that differ, except `FREE_KEYS`."""
-    found = []
-    for key in [*stored, *(key for key in wanted if key not in stored)]:
-        if not prefix and key in FREE_KEYS:
-            continue
-        old, new = stored.get(key), wanted.get(key)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += changed_settings(old, new, f"{prefix}{key}.")
-        elif old != new:
-            found.append(f"{prefix}{key}: {old!r} there, {new!r} now")
-    return found
 
 
 def environment(command: list[str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import csv
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from common.runtime.distribution import devices, jit_setting
 from common.runtime.multi_host import world
 from common.settings.tasks import AtIteration, RunConfig, TrainingConfig
 from common.training.callbacks import (
+    FinishOnRequest,
     KeepBest,
     KeepEpoch,
     KeepModels,
@@ -31,12 +33,15 @@ from common.training.callbacks import (
     ResumeState,
     ScoreOnValidation,
     Scorer,
+    finish_requested,
     latest_state,
     remove_older_states,
+    save_model,
 )
+from common.training.early_finish import MODELS, STATES, is_requested, withdraw
 from common.training.mean_teacher import chosen_network
 from common.training.progress import ProgressLines, score_names
-from common.training.run_directory import FINISHED, Finished, read_form
+from common.training.run_directory import FINISHED, Finished, read_form, stop_text
 from common.training.system import ModelParts, Stage
 
 logger = logging.getLogger(__name__)
@@ -119,7 +124,7 @@ def train_stage(
     seed: int,
     start: keras.Model | None = None,
 ) -> keras.Model:
-    """Trains a stage, or resumes it, or loads it if it is finished.
+    """Trains a stage, or resumes it, or loads it if it is finished; see also `goes_on`.
 
     Args:
         stage: model, targets and losses.
@@ -140,11 +145,43 @@ def train_stage(
         ConfigError: `training.choose` names an iteration at which no epoch ends.
     """
     with devices(run):
+        if goes_on(folder, training):
+            logger.info("%s: goes on, to at most %d epochs.", folder, training.epochs)
+            (folder / FINISHED).unlink()
+            withdraw(folder)
         if not (folder / FINISHED).exists():
             _fit(stage, data, goal, training, run, folder, seed, start)
         else:
-            logger.info("%s: training is finished; its weights are used.", folder)
+            stopped = stop_text(finished_epochs(folder))
+            about = f" ({stopped})" if stopped else ""
+            logger.info("%s: training is finished%s; its weights are used.", folder, about)
         return load_trained(folder)
+
+
+def goes_on(folder: Path, training: TrainingConfig) -> bool:
+    """True if a finished stage has not yet reached the length that the settings have since.
+
+    That is so after more epochs than before, or more patience after an early stop. A stage that
+    was ended on request goes on with more epochs than it had been asked to have.
+
+    Args:
+        folder: of the stage.
+        training: its settings.
+
+    Raises:
+        CheckpointError: a file of the stage is damaged.
+    """
+    if not (folder / FINISHED).exists():
+        return False
+    finished = finished_epochs(folder)
+    if training.epochs <= (finished.get("requested_of") or finished["epochs"]):
+        return False
+    state = latest_state(folder / STATES)
+    if state.epochs != finished["epochs"]:
+        text = "%s: finished after %d epochs, whose state is not there: it cannot go on."
+        logger.info(text, folder, finished["epochs"])
+        return False
+    return not _stopped(state, training)
 
 
 def load_trained(folder: Path) -> keras.Model:
@@ -156,8 +193,13 @@ def load_trained(folder: Path) -> keras.Model:
     Raises:
         CheckpointError: it is missing or damaged.
     """
+    return load_model(scored_path(folder))
+
+
+def scored_path(folder: Path) -> Path:
+    """File of the model of a finished stage that is scored."""
     chosen = folder / CHOSEN
-    return load_model(chosen if chosen.exists() else folder / BEST)
+    return chosen if chosen.exists() else folder / BEST
 
 
 def _fit(
@@ -172,7 +214,7 @@ def _fit(
 ) -> None:
     steps = iterations_per_epoch(training, data.batches_per_pass)
     wanted = _wanted_epoch(training, steps)
-    state = latest_state(folder / "resume")
+    state = latest_state(folder / STATES)
     keras.utils.set_random_seed(seed)
     model = _new_model(stage, data, steps, start)
     model.compile(
@@ -185,12 +227,17 @@ def _fit(
     # A state restores its variables, and those that the first step makes would have its graph
     # built twice.
     model.optimizer.build(model.trainable_variables)
+    ends = state.epochs > 0 and finish_requested(folder)
     if state.folder is not None:
-        logger.info("%s: resumes after epoch %d.", folder, state.epochs)
+        logger.info("%s: %s after epoch %d.", folder, "ends" if ends else "resumes", state.epochs)
         remove_older_states(state.folder)
     callbacks = _callbacks(stage, data, goal, training, folder, state, wanted)
-    resume = callbacks[-1]
-    if state.epochs < training.epochs and not _stopped(state, training):
+    *_, asked, resume = callbacks
+    asked.seen = ends
+    if ends:
+        resume.restore(model)
+        _take_chosen(model, training, state, folder, wanted)
+    elif state.epochs < training.epochs and not _stopped(state, training):
         batches = data.batches(state.epochs * steps)
         if stage.join is None and run.distribution == "none":
             make_means(model, batches)
@@ -205,7 +252,29 @@ def _fit(
                 verbose=0,  # see `ProgressLines`
             )
         state.history = resume.history
-    write_json(folder / FINISHED, _finished(state.history, goal, training, steps, wanted))
+    finished = _finished(state.history, goal, training, steps, wanted)
+    if asked.seen and finished["epochs"] < training.epochs:
+        finished["requested_of"] = training.epochs
+        logger.info("%s: %s.", folder, stop_text(finished))
+    write_json(folder / FINISHED, finished)
+    withdraw(folder)
+
+
+def _take_chosen(
+    model: keras.Model,
+    training: TrainingConfig,
+    state: ResumeState,
+    folder: Path,
+    wanted: int | None,
+) -> None:
+    """Keeps the model that is scored of a training that ends where it was stopped.
+
+    The file in place may be of a later, unfinished epoch.
+    """
+    if training.choose == "last":
+        save_model(model, folder / CHOSEN)
+    elif wanted is not None and wanted > state.epochs:
+        (folder / CHOSEN).unlink(missing_ok=True)
 
 
 def make_means(model: keras.Model, batches: Any) -> None:
@@ -262,6 +331,10 @@ def _finished(
     scores = history[goal.monitor]
     finished: dict[str, Any] = {"epochs": len(scores), "iterations_per_epoch": steps}
     chosen = {} if training.choose == "best" else {"chosen_epoch": wanted or len(scores)}
+    if wanted is not None and wanted > len(scores):  # ended before it, on request
+        text = "The chosen iteration %d was not reached; the best model after %d epochs is scored."
+        logger.info(text, wanted * steps, len(scores))
+        chosen = {}
     if not np.isnan(scores).all():
         best = int(np.nanargmin(scores) if goal.mode == "min" else np.nanargmax(scores))
         return finished | {"best_epoch": best + 1, **chosen, "history": history}
@@ -315,7 +388,7 @@ def _callbacks(
     state: ResumeState,
     wanted: int | None,
 ) -> list[keras.callbacks.Callback]:
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / STATES).mkdir(parents=True, exist_ok=True)
     _cut_history(folder / "history.csv", state.epochs)
     remembering: list[keras.callbacks.Callback] = [KeepBest(folder / BEST, goal.monitor, goal.mode)]
     if training.patience_epochs:
@@ -324,12 +397,13 @@ def _callbacks(
     if training.choose != "best":
         kept.append(KeepEpoch(folder / CHOSEN, wanted))
     if training.checkpoint_every_epochs:
-        kept.append(KeepModels(folder / "models", training.checkpoint_every_epochs))
+        kept.append(KeepModels(folder / MODELS, training.checkpoint_every_epochs))
     progress: list[keras.callbacks.Callback] = []
     if world().is_coordinator:
         names = score_names(goal.monitor, goal.panels)
         history = state.history
-        progress.append(ProgressLines(str(folder), names, goal.monitor, goal.mode, history))
+        title, is_asked = str(folder), partial(is_requested, folder)
+        progress.append(ProgressLines(title, names, goal.monitor, goal.mode, history, is_asked))
     return [
         ScoreOnValidation(data.sets.of_epoch, goal.new_scorer, stage.losses, stage.loss_weights),
         *progress,
@@ -338,7 +412,8 @@ def _callbacks(
         keras.callbacks.CSVLogger(folder / "history.csv", append=True),
         keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
         LearningCurves(folder / "curves.png", goal.panels, state.history),
-        ResumeRun(folder / "resume", state, folder / BEST, remembering),
+        FinishOnRequest(folder),
+        ResumeRun(folder / STATES, state, folder / BEST, remembering),
     ]
 
 

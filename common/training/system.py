@@ -136,6 +136,13 @@ def parts(stages: Sequence[Stage]) -> dict[str, list[Stage]]:
     return grouped
 
 
+def neighbours(stages: Sequence[Stage], stage: Stage) -> tuple[list[str], list[str]]:
+    """Names of the stages before and behind one, of the system that it belongs to."""
+    names = [each.name for each in parts(stages)[stage.part_of]]
+    place = names.index(stage.name)
+    return names[:place], names[place + 1 :]
+
+
 def systems(family: str) -> list[str]:
     """Names of the system files of a family."""
     found = pkgutil.iter_modules(load(family, "systems").__path__)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -156,10 +157,17 @@ class Experiment(FoldedExperiment[TaskConfig, FoldScores]):
         trained = [(each, self._train(each, fold, store, folder / each.name)) for each in stages]
         return self._test(trained, _selection(store, fold.test), folder)
 
-    def test_fold(self, run: Path, test: RunTest, selection: Selection, folder: Path) -> FoldScores:
-        """Scores finished models of a run on some mixtures, see `evaluate`."""
-        stages = self.system.stages(self.task)
-        models = [(each, load_models(run, self.task, [each], test.fold)) for each in stages]
+    def test_fold(
+        self,
+        run: Path,
+        test: RunTest,
+        selection: Selection,
+        folder: Path,
+        checkpoint: str | None = None,
+    ) -> FoldScores:
+        """Scores trained models of a run on some mixtures, see `evaluate`."""
+        load = partial(load_models, run, self.task, fold=test.fold, checkpoint=checkpoint)
+        models = [(each, load([each])) for each in self.system.stages(self.task)]
         return self._test(models, selection, folder)
 
     def _train(

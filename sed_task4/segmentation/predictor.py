@@ -10,7 +10,11 @@ from sed_task4.segmentation.segmenter import clip_windows
 
 
 def load_predictor(
-    run: Path, task: TaskConfig, fold: str | None = None, live: bool = False
+    run: Path,
+    task: TaskConfig,
+    fold: str | None = None,
+    live: bool = False,
+    checkpoint: str | None = None,
 ) -> ClipPredictor:
     """Loads the networks of a run with its first pooling.
 
@@ -19,11 +23,13 @@ def load_predictor(
         task: its settings.
         fold: name of a fold; None: the mean of all folds.
         live: no effect, since the network decides on whole clips.
+        checkpoint: which models, see `common.training.ensemble.load_models`.
 
     Raises:
         CheckpointError: a model is missing, unfinished or damaged.
         ConfigError: there is no such fold.
     """
     experiment = Experiment.prepare(task)
-    models = load_models(run, task, scored_stages(experiment.system.stages(task)), fold)
+    stages = scored_stages(experiment.system.stages(task))
+    models = load_models(run, task, stages, fold, checkpoint=checkpoint)
     return ClipPredictor(experiment, models, clip_windows(task.pipeline.sequence_frames))

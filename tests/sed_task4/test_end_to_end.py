@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from common.cli.evaluate import main as evaluate
 from common.cli.extract import main as extract
 from common.cli.simulate import main as simulate
+from common.inference.loading import load_predictor
 from sed_task4.cli import main
 from sed_task4.clips.clip_groups import draw_validation
 from sed_task4.score import main as score
@@ -168,3 +170,33 @@ def test_the_mean_of_features_cannot_fill_audio(tmp_path, capsys):
 def test_an_evaluation_of_the_test_data_gives_the_scores_of_the_run(folder, tmp_path):
     elsewhere = ["--set", f"feature_dir={tmp_path}"]
     check_own_scores(folder / "output" / "crnn-demo_a", *elsewhere)
+
+
+def test_a_pass_that_goes_on_has_new_thresholds_and_the_next_one_new_labels(folder, caplog):
+    run, copy = (folder / "output" / f"crnn-demo_{job}" for job in ("a", "longer"))
+    shutil.copytree(run, copy)
+    thresholds = copy / "pass1" / "tag_thresholds.json"
+    thresholds.write_text(json.dumps(dict.fromkeys(json.loads(thresholds.read_text()), 0.123)))
+    (copy / "pass2" / "earlier.json").write_text('{"pass1": 9}')  # as after another best epoch
+    labels = copy / "pass2" / "pseudo_labels" / "tags.tsv"
+    made = labels.stat().st_mtime_ns
+    first = json.loads((run / "pass1" / "training.json").read_text())
+    options = CRNN | {"training.epochs": str(first["epochs"] + 1)}
+    with caplog.at_level("INFO"):
+        assert main(["crnn-demo", "longer", *arguments(folder, options)]) == 0
+    second = json.loads((copy / "pass1" / "training.json").read_text())
+    assert second["epochs"] == first["epochs"] + 1
+    assert 0.123 not in json.loads(thresholds.read_text()).values()
+    assert "pass2: learned from another model of pass1" in caplog.text
+    assert labels.stat().st_mtime_ns != made and not (copy / "pass2" / "earlier.json").exists()
+
+
+def test_a_run_in_its_first_pass_is_evaluated_by_that_pass(folder, capsys):
+    run, copy = (folder / "output" / f"crnn-demo_{job}" for job in ("a", "begun"))
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("pass2", "training.json", "tag_thr*"))
+    assert evaluate([str(copy)]) == 0
+    assert "pass1: run is in training: best model after epoch 2 of 2" in capsys.readouterr().out
+    scores = json.loads((copy / "evaluations" / "dataset" / "scores.json").read_text())
+    labels = [row["label"] for row in scores["rows"]]
+    assert labels[0] == "pass1" and "pass2" not in labels
+    assert [each.name for each in load_predictor(copy).models.stages[0][:1]] == ["pass1"]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from common.errors import ConfigError
 from common.inference.loading import load_run
 from common.reports.run import stored_task
 from common.settings.tasks import load_task
+from common.training.checkpoints import load_checkpoint
 from common.training.mean_teacher import chosen_network
-from common.training.stage import load_trained
+from common.training.stage import load_model, load_trained
 from sed_task4.cli import main
 from sed_task4.config import Task4Training
 from sed_task4.experiment import Experiment
@@ -53,6 +55,7 @@ TEACHER = SETTINGS | {
     "decoding.search_medians": "true",
     "decoding.threshold": "0.3",  # as little as they have learned, the networks find something
     "scoring.score_files": "true",
+    "training.checkpoint_every_epochs": "1",
 }
 SUPERVISED = SETTINGS | {"sets.parts": f"[{', '.join(PARTS)}]", "training.epochs": "1"}
 
@@ -161,6 +164,17 @@ def test_predictions_are_those_of_the_network_that_is_used(folder):
     for own, student in zip(network.get_weights(), model.student.get_weights(), strict=True):
         np.testing.assert_array_equal(own, student)
     assert stage.name == "mean_teacher"
+
+
+def test_the_last_model_in_training_is_that_of_the_epoch(folder, tmp_path):
+    stage = folder / "output" / f"{TASK}_a" / "mean_teacher"
+    shutil.copytree(stage / "resume", tmp_path / "resume")
+    found = load_checkpoint(tmp_path, "last")
+    expected = load_model(stage / "models" / "epoch-00002.keras")
+    for network in ("student", "teacher"):
+        weights = (getattr(model, network).get_weights() for model in (found, expected))
+        for weight, other in zip(*weights, strict=True):
+            np.testing.assert_array_equal(weight, other)
 
 
 def test_an_export_holds_one_network(folder, tmp_path):

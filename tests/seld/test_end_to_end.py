@@ -303,12 +303,53 @@ def test_an_evaluation_that_cannot_be_is_refused_before_work(run, options, messa
     assert sorted(run.rglob("*")) == before
 
 
-def test_an_unfinished_run_is_not_evaluated(run, tmp_path, capsys):
-    copy = tmp_path / "run"
-    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("training.json", "evaluations"))
+def copied(run: Path, job: str, *left_out: str) -> Path:
+    """Copies a run without some files, to be gone on with or evaluated."""
+    copy = run.with_name(f"demo_{job}")
+    return shutil.copytree(run, copy, ignore=shutil.ignore_patterns("evaluations", *left_out))
+
+
+def test_a_run_without_an_epoch_is_not_evaluated(run, capsys):
+    copy = copied(run, "empty", "training.json", "resume")
     assert evaluate([str(copy)]) == 2
-    assert "holds no finished training" in capsys.readouterr().err
+    assert "holds no finished training, and no epoch" in capsys.readouterr().err
     assert not (copy / "evaluations").exists()
+
+
+def test_a_run_in_training_is_evaluated_by_its_best_model_so_far(run, capsys):
+    copy = copied(run, "training", "training.json", "scores.*")
+    assert evaluate([str(copy), "--name", "so_far"]) == 0
+    best = json.loads((run / "fold1" / "seld" / "training.json").read_text())["best_epoch"]
+    said = f"run is in training: best model after epoch 2 of 2, that of epoch {best}"
+    table = capsys.readouterr().out
+    assert f"fold1/seld: {said}." in table
+    found, scored = (each / "scores.json" for each in (copy / "evaluations" / "so_far", run))
+    rows = [json.loads(path.read_text())["rows"] for path in (found, scored)]
+    assert rows[0] == rows[1], "here it is the model that the run scored at its end"
+    assert evaluate([str(copy), "--checkpoint", "7"]) == 2
+    assert "keeps no model of epoch 7. Expected: best (epoch" in capsys.readouterr().err
+
+
+def test_a_run_that_goes_on_is_scored_again(folder, run):
+    copy = copied(run, "longer")
+    assert main(["demo", "longer", *arguments(folder, training__epochs="3")]) == 0
+    assert len(history_rows(copy / "fold1" / "seld")) == 3
+    assert history_rows(copy / "fold1" / "seld")[:2] == history_rows(run / "fold1" / "seld")
+    assert (copy / "earlier-scores.json").read_bytes() == (run / "scores.json").read_bytes()
+    assert first_scores(copy)["scores"] and "epochs: 3" in (copy / "settings.yaml").read_text()
+    assert "training.epochs: 2 there, 3 now" in read_report(copy / "report.html").text
+
+
+def test_a_stopped_run_that_shall_end_is_scored_with_a_note(folder, run):
+    copy = copied(run, "ended", "training.json", "scores.*")
+    options = arguments(folder, training__epochs="9")
+    assert main(["demo", "ended", "--finish", *options]) == 0
+    note = "fold1/seld: stopped after epoch 2 of 9 on request"
+    scores = json.loads((copy / "scores.json").read_text())
+    assert f"{note}." in scores["notes"]
+    assert scores["rows"] == json.loads((run / "scores.json").read_text())["rows"]
+    assert note in read_report(copy / "report.html").text
+    check_own_scores(copy)
 
 
 @pytest.fixture(scope="module")

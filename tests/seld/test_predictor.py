@@ -215,7 +215,9 @@ def test_azimuths_of_folds_are_averaged_on_the_circle():
     np.testing.assert_allclose(average_outputs(vectors)["doa"], 0.3)
 
 
-def test_recordings_of_another_array_and_unfinished_runs_are_refused(recurrent, tmp_path):
+def test_recordings_of_another_array_and_folds_without_models_are_refused(
+    recurrent, tmp_path, caplog
+):
     run = recurrent
     mono = write_recording(tmp_path / "mono.wav", 1, channels=1)
     with pytest.raises(DataError, match="Expected: 4, those of the array"):
@@ -223,7 +225,9 @@ def test_recordings_of_another_array_and_unfinished_runs_are_refused(recurrent, 
     assert not list((tmp_path / "out").iterdir())
     (run / "b" / "doa" / FINISHED).unlink()
     with pytest.raises(CheckpointError, match="no finished training"):
-        load_predictor(run)
+        load_predictor(run, "b")
+    assert len(load_predictor(run).models.folds) == 1
+    assert "Folds without a trained model are left out: b." in caplog.text
 
 
 def test_detection_only_gives_no_directions_and_directions_only_no_events(tmp_path):

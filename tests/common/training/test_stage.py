@@ -18,14 +18,17 @@ from common.models.layers import STATISTICS
 from common.models.levels import MelLevels
 from common.settings.tasks import AtIteration, RunConfig, TrainingConfig
 from common.training.callbacks import TIMES, latest_state, restore_variables, save_variables
+from common.training.early_finish import REQUEST
 from common.training.evaluation import predict_recordings
-from common.training.run_directory import scored_epoch
+from common.training.run_directory import scored_epoch, stop_text
 from common.training.stage import (
     BEST,
+    CHOSEN,
     Goal,
     ScoredSets,
     StageData,
     finished_epochs,
+    goes_on,
     iterations_per_epoch,
     load_model,
     load_trained,
@@ -428,3 +431,90 @@ def test_the_last_epoch_is_chosen_when_training_stops_early(tmp_path):
     model = train(tmp_path, training=training, new_scorer=lambda: ScriptedScore(scores))
     assert same_weights(model, tmp_path / "models" / "epoch-00003.keras")
     assert scored_epoch(finished_epochs(tmp_path)) == 3
+
+
+def stopped(folder, epochs, **settings):
+    """Trains with a model of each epoch kept, and is killed once some epochs have ended."""
+    with pytest.raises(Killed):
+        train(folder, new_scorer=killed_in_epoch(epochs + 1, settings.pop("scorer")), **settings)
+
+
+def scripted(*scores):
+    stream = iter(scores)
+    return lambda: ScriptedScore(stream)
+
+
+@pytest.mark.parametrize(
+    "choose, epoch",
+    [("best", 2), ("last", 3), (AtIteration(iteration=4), 1), (AtIteration(iteration=16), 2)],
+)
+def test_a_stopped_training_that_shall_end_scores_its_model_so_far(tmp_path, choose, epoch, caplog):
+    training = choosing(choose)
+    stopped(tmp_path, 3, training=training, scorer=scripted(3.0, 1.0, 2.0))
+    (tmp_path / REQUEST).touch()
+    if choose == "last":  # killed when the file of a later epoch was written
+        (tmp_path / CHOSEN).write_bytes(b"of epoch 4")
+    with caplog.at_level("INFO"):
+        model = train(tmp_path, training=training, new_scorer=killed_in_epoch(1, MeanOutput))
+    assert same_weights(model, tmp_path / "models" / f"epoch-{epoch:05d}.keras")
+    finished = finished_epochs(tmp_path)
+    assert (finished["epochs"], finished["best_epoch"], scored_epoch(finished)) == (3, 2, epoch)
+    assert stop_text(finished) == "stopped after epoch 3 of 5 on request"
+    assert ("16 was not reached" in caplog.text) == (choose == AtIteration(iteration=16))
+    assert not (tmp_path / REQUEST).exists()
+
+
+def test_a_running_training_ends_after_the_epoch_in_which_it_was_asked_to(tmp_path, caplog):
+    scores, asked = iter([3.0, 1.0, 2.0]), itertools.count(1)
+
+    def new_scorer():
+        if next(asked) == 3:
+            (tmp_path / REQUEST).touch()
+        return ScriptedScore(scores)
+
+    with caplog.at_level("INFO"):
+        model = train(tmp_path, training=choosing("best"), new_scorer=new_scorer)
+    assert same_weights(model, tmp_path / "models" / "epoch-00002.keras")
+    assert "stopped after epoch 3 of 5 on request" in caplog.text
+    assert "no longer gets better" not in caplog.text
+    assert len(history_rows(tmp_path)) == 3 and not (tmp_path / REQUEST).exists()
+
+
+def test_a_training_ended_on_request_goes_on_with_more_epochs_only(tmp_path):
+    more = replace_config(TRAINING, epochs=6)
+    stopped(tmp_path, 2, scorer=MeanOutput)
+    (tmp_path / REQUEST).touch()
+    train(tmp_path)
+    assert not goes_on(tmp_path, TRAINING) and goes_on(tmp_path, more)
+    train(tmp_path, training=more)
+    assert finished_epochs(tmp_path)["epochs"] == 6 and not stop_text(finished_epochs(tmp_path))
+
+
+def test_more_epochs_go_on_to_what_a_training_of_this_length_gives(tmp_path):
+    for choose in ("best", "last"):
+        training = choosing(choose)
+        whole = train(tmp_path / choose / "whole", training=training)
+        parts = tmp_path / choose / "parts"
+        train(parts, training=replace_config(training, epochs=3))
+        found = train(parts, training=training)
+        assert history_rows(parts) == history_rows(tmp_path / choose / "whole")
+        assert finished_text(parts) == finished_text(tmp_path / choose / "whole")
+        assert all(map(np.array_equal, whole.get_weights(), found.get_weights()))
+
+
+@pytest.mark.parametrize("patience, epochs", [(3, 4), (0, 7)])
+def test_more_patience_goes_on_after_an_early_stop(tmp_path, patience, epochs):
+    scores = [0.4, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6]
+    short = replace_config(TRAINING, epochs=7, patience_epochs=2)
+    train(tmp_path, training=short, new_scorer=scripted(*scores))
+    assert finished_epochs(tmp_path)["epochs"] == 3
+    assert not goes_on(tmp_path, replace_config(short, epochs=9)), "it was the patience that ended"
+    longer = replace_config(short, patience_epochs=patience)
+    train(tmp_path, training=longer, new_scorer=scripted(*scores[3:]))
+    assert finished_epochs(tmp_path)["epochs"] == epochs
+
+
+def test_a_stage_without_the_state_of_its_last_epoch_stays_finished(tmp_path, trained):
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "resume")
+    assert not goes_on(tmp_path, replace_config(TRAINING, epochs=9))
