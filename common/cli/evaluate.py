@@ -1,7 +1,7 @@
 """Scores a run on labelled recordings, its own test data or any others of its family.
 
     python -m common.cli.evaluate RUN [--set dataset_dir=...] [--task ID] [--splits 1,2] [--name X]
-        [--checkpoint best|last|N]
+    python -m common.cli.evaluate RUN --checkpoint best|last|N
     python -m common.cli.evaluate RUN --data home=recordings/home --data office=recordings/office
 
 The run may be finished or in training. Nothing is trained and it is not changed: results are in

@@ -1,7 +1,7 @@
 """Runs the models of a run, finished or in training, over recordings, or over audio from a pipe.
 
     python predict.py RUN_DIRECTORY AUDIO... [--out DIR] [--format NAMES] [--threshold X]
-        [--checkpoint best|last|N]
+    python predict.py RUN_DIRECTORY AUDIO... --checkpoint best|last|N
     ... | python predict.py RUN_DIRECTORY --live [--format s16le|f32le] [--rate HZ]
 
 Recordings may have any length and sample rate: files, folders or globs. Each gets a table of
