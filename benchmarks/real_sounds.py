@@ -75,6 +75,7 @@ QUICK = (
     "parallel.jobs=1",
     "run.device=cpu",
     "training.epochs=1",
+    "training.schedule.fall=none",
     "network.n_filters=4",
     "network.gru_units=[4]",
     "pipeline.batch_size=2",

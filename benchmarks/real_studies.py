@@ -168,12 +168,15 @@ class Study(Experiment):
         folder = bench.material[option]
         task: Any = load_task(ROOT / "params.yaml", self.task_id)
         known = classes = tuple(task.dataset.classes)
-        common = (*self.settings, *(self.quick if bench.quick else ()))
+        common, quick = self.settings, self.quick if bench.quick else ()
         if self.leaves_out:
             classes = classes_of(folder, f"--{option}", known)
             common = (f"dataset.classes={json.dumps(classes)}", *common)
-        real = (*common, *self._material(bench, folder, classes))
-        learners = [*self._synthetic(common), Learner(self.task_id, self.program, REAL, real)]
+        real = (*common, *self._material(bench, folder, classes), *quick)
+        learners = [
+            *self._synthetic(common, quick),
+            Learner(self.task_id, self.program, REAL, real),
+        ]
         for learner in learners:
             learner.check(bench.folder)
         left_out = tuple(name for name in known if name not in classes)
@@ -195,11 +198,12 @@ class Study(Experiment):
             settings.append(f"simulation.background_dir={as_setting(link(found, place, sets))}")
         return tuple(settings)
 
-    def _synthetic(self, common: tuple[str, ...]) -> Iterator[Learner]:
-        yield Learner(self.task_id, self.program, SYNTHETIC, common)
+    def _synthetic(self, common: tuple[str, ...], quick: tuple[str, ...]) -> Iterator[Learner]:
+        yield Learner(self.task_id, self.program, SYNTHETIC, (*common, *quick))
         for mean in self.means:
             common = (*common, *mean.overrides)
-            yield Learner(self.task_id, self.program, f"+ {mean.label}", common)
+            settings = (*common, *quick)  # which takes precedence
+            yield Learner(self.task_id, self.program, f"+ {mean.label}", settings)
 
 
 @dataclass(frozen=True)
