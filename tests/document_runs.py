@@ -56,6 +56,7 @@ SHORT = (
 TRAINS = "a training of its own"
 LONG = (
     Long(r"make demo", "three minutes, in the checkout itself"),
+    Long(r"seld\.py demo-wide a", "the demo's training on twice as many recordings"),
     Long(
         r"batch_feature_extraction\.py seldnet-foa --set dataset_dir=.*",
         "needs recordings",
@@ -148,7 +149,7 @@ ELSEWHERE = {
     r"-m (common\.cli\.check_dataset|seld\.score) .*\b(office|walks)\b.*": "own data",
     r"(batch_feature_extraction|seld)\.py .*\b(office|walks)\b.*": "own data",
     r"(simulate|seld)\.py .* simulation\.source_dir=/data/.*": "own sounds",
-    r"(-m common\.cli\.evaluate|predict\.py) runs/demo_ours .*": "own sounds",
+    r"(-m common\.cli\.evaluate|predict\.py) runs/(demo_ours|demo-wide_a) .*": "own sounds",
     r"-m sed_task4\.score their/scores .*": "tests/sed_task4/scores/test_score_files.py",
     r"-m (sed_task4|seld)\.score found/dcase.*": "tests/common/cli/test_predict_files.py",
     r"-m tests\.(fuzz|soak)( .*)?": "`make soak`",
