@@ -28,7 +28,7 @@ SCENE_SEED = 0  # of the test recordings: all rows are scored on the same ones
 
 @dataclass(frozen=True)
 class Learner:
-    """What a run learns from.
+    """Material that a run learns from.
 
     Attributes:
         task_id: its task.

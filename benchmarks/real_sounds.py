@@ -191,7 +191,7 @@ def chosen_experiments(options: argparse.Namespace) -> list[str]:
 
 
 def bench_of(options: argparse.Namespace, folder: Path) -> Bench:
-    """What the command line asks for.
+    """Work that the command line asks for.
 
     Raises:
         ConfigError: a folder is not there, or a seed is negative.

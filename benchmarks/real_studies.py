@@ -34,7 +34,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class Bench:
-    """What the command line asks for.
+    """Work that the command line asks for.
 
     Attributes:
         folder: of everything that is written.

@@ -166,6 +166,18 @@ class DecodingConfig(Section):
         lengths = tuple(frames) if isinstance(given, tuple) else frames[0]
         return self.model_copy(update={"median_frames": lengths, "median_s": None})
 
+    def changed_section(
+        self, threshold: float | None, changes: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Settings of a task for a prediction, of which the section `decoding` may differ.
+
+        Arguments as for `changed`, with the settings of that section below its name.
+        """
+        given = changes.get("decoding", {})
+        if not isinstance(given, Mapping):  # no section, which the settings report
+            return dict(changes)
+        return {"decoding": self.changed(threshold, given)}
+
     def changed(self, threshold: float | None, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Settings of a prediction that differ from these.
 

@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
     _check(options)
+    if options.checkpoint is not None:
+        options.checkpoint = checked_checkpoint(options.checkpoint)
     if options.live:
         _predict_live(options)
     else:
@@ -45,23 +47,23 @@ def _run(arguments: Sequence[str]) -> None:
 
 def _predict_files(options: argparse.Namespace) -> None:
     formats = formats_of(options.format or ",".join(DEFAULT))
-    checkpoint = options.checkpoint and checked_checkpoint(options.checkpoint)
     read_settings(options.run)  # is it a run?
     inputs = find_inputs(options.audio)  # before anything that takes seconds to load
     inputs.check()
     task = settings_for(options.run, options.overrides, options.threshold)
     inputs = inputs.with_channels(task.audio_channels)
     inputs.check()
-    predictor = load_predictor(options.run, options.fold, checkpoint=checkpoint, task=task)
+    predictor = load_predictor(options.run, options.fold, checkpoint=options.checkpoint, task=task)
     folder = options.out or options.run / FOLDER
     predict_files(predictor, inputs, Request(options.run, folder, formats, options.frames))
 
 
 def _predict_live(options: argparse.Namespace) -> None:
     terminal.log_to(sys.stderr, again=True)  # the events have standard output for themselves
-    checkpoint = options.checkpoint and checked_checkpoint(options.checkpoint)
     task = settings_for(options.run, options.overrides, options.threshold)
-    predictor = load_predictor(options.run, options.fold, True, checkpoint=checkpoint, task=task)
+    predictor = load_predictor(
+        options.run, options.fold, True, checkpoint=options.checkpoint, task=task
+    )
     from common.inference.live import predict_live  # loads Keras, whose backend is chosen
 
     channels = options.channels or predictor.channels or 1

@@ -25,7 +25,7 @@ _WHOLE = ("source",)  # columns of numbers without fractions, after frame and cl
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is written of a recording besides its figure.
+    """Files of a recording besides its figure.
 
     Attributes:
         formats: names of `common.inference.formats`.

@@ -3,7 +3,7 @@
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
 from itertools import compress
 from pathlib import Path
@@ -189,6 +189,18 @@ class Simulator(ABC, Generic[Plan, Sounds]):
         """Removes files made from recordings of other settings than `stored`, if there are any."""
 
 
+def without_unused(settings: dict[str, Any], unused: Mapping[str, Any]) -> dict[str, Any]:
+    """Leaves out later settings at the values with which nothing changes.
+
+    Datasets that were written before there were these settings so stay valid.
+
+    Args:
+        settings: complete settings of a simulation.
+        unused: those values.
+    """
+    return {k: value for k, value in settings.items() if k not in unused or value != unused[k]}
+
+
 def complete_settings(
     kind: type[Settings], simulation: Section, preset: object, **given: object
 ) -> Settings:
@@ -202,4 +214,5 @@ def complete_settings(
     """
     chosen = {name: value for name, value in simulation.model_dump().items() if value is not None}
     values = vars(preset) | chosen | given
-    return kind(**{entry.name: values[entry.name] for entry in fields(kind)})  # type: ignore[arg-type]
+    names = {entry.name for entry in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in values.items() if name in names})

@@ -64,7 +64,11 @@ def scored_epoch(finished: Mapping[str, Any]) -> int:
 
 
 def stop_text(finished: Mapping[str, Any]) -> str:
-    """Where a training ended on request, from the content of `FINISHED`; "" if it did not."""
+    """Epoch after which a training ended on request, in words; "" if it did not.
+
+    Args:
+        finished: content of `FINISHED`.
+    """
     of_epochs = finished.get("requested_of")
     return (
         f"stopped after epoch {finished['epochs']} of {of_epochs} on request" if of_epochs else ""

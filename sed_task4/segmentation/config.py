@@ -80,10 +80,7 @@ class TaskConfig(BaseTask):
         self, threshold: float | None, changes: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Settings of a prediction that differ from those of the run."""
-        given = changes.get("decoding", {})
-        if not isinstance(given, Mapping):  # no section, which the settings report
-            return dict(changes)
-        return {"decoding": self.decoding.changed(threshold, given)}
+        return self.decoding.changed_section(threshold, changes)
 
     @property
     def clip_decoding(self) -> DecodingConfig:

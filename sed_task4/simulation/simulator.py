@@ -16,7 +16,7 @@ from common.errors import ConfigError
 from common.io.files import write_text
 from common.simulation.dataset_folder import text_digest
 from common.simulation.own_recordings import background_digest, source_digest
-from common.simulation.simulator import SimulationReport, Simulator
+from common.simulation.simulator import SimulationReport, Simulator, without_unused
 from common.simulation.sound_bank import SoundBank, check_rate
 from common.simulation.source_selection import (
     SoundSelection,
@@ -101,13 +101,12 @@ class Task4Simulator(Simulator[ClipPlan, SoundBank | None]):
         suffixes = SUFFIXES[self.dataset.layout] if self.annotations else ()
         folder = self.annotations or self.root
         given = sorted(path for suffix in suffixes for path in folder.glob(f"*{suffix}"))
-        settings = asdict(self.settings)
+        settings = without_unused(
+            asdict(self.settings), {"synthetic_share": 0.0, "recipes": "plain"}
+        )
         kept = subsets_of_settings(LAYOUTS[self.dataset.layout])
         numbers = settings["clips_per_subset"].items()
         settings["clips_per_subset"] = {name: n for name, n in numbers if name in kept}
-        for name, value in (("synthetic_share", 0.0), ("recipes", "plain")):
-            if settings[name] == value:  # datasets written before these settings stay valid
-                del settings[name]
         sources, backgrounds = self.simulation.source_dir, self.simulation.background_dir
         titles = tuple(SETS.values())
         return {

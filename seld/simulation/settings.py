@@ -352,7 +352,6 @@ def scene_settings(
         "seed": seed,
         "motion": motion,
         "same_class_share": simulation.same_class_share,
-        "snr_range_db": simulation.snr_range_db,
         "foa_norm": simulation.foa_norm or ("sn3d" if layout.is_framewise else "n3d"),
     }
     return complete_settings(SceneSettings, simulation, preset, **given)

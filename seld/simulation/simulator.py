@@ -23,7 +23,7 @@ from common.simulation.own_recordings import (
     find_backgrounds,
     find_own_recordings,
 )
-from common.simulation.simulator import SimulationReport, Simulator
+from common.simulation.simulator import SimulationReport, Simulator, without_unused
 from common.simulation.sound_bank import check_rate
 from common.simulation.source_selection import (
     SoundSelection,
@@ -42,8 +42,8 @@ from seld.simulation.settings import N_ROOMS, SceneSettings, SimulationConfig, s
 logger = logging.getLogger(__name__)
 KINDS = ("foa", "mic", "stereo", "metadata")
 
-# Settings that came later, and the values with which nothing changes.
-WITHOUT = {
+# Settings that came later, see `without_unused`.
+UNUSED = {
     "motion": None,
     "same_class_share": None,
     "measured": None,
@@ -119,10 +119,7 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
     def content(self) -> dict[str, Any]:
         """Lists all settings on which the recordings depend."""
         given = sorted(self.annotations.glob("*.csv")) if self.annotations else []
-        settings = asdict(self.settings)
-        for name, value in WITHOUT.items():
-            if settings[name] == value:  # datasets written before these settings stay valid
-                del settings[name]
+        settings = without_unused(asdict(self.settings), UNUSED)
         if self.settings.measured:
             settings["room_responses"] = response_digest(self.simulation.rir_dir)
             settings["annotation_grid"] = measured.grid_of(self.settings, self.dataset)

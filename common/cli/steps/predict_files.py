@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Request:
-    """What is written, and where.
+    """Files of a prediction, and their place.
 
     Attributes:
         run: the run's directory.

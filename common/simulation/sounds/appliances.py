@@ -13,6 +13,7 @@ from common.simulation.sounds.synthesis import (
     coloured_noise,
     damped_modes,
     fade_edges,
+    fade_within,
     resonate,
     silence,
     slow_control,
@@ -68,7 +69,7 @@ def fry(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     crackle[draw.rng.integers(0, n, n_crackles)] = draw.rng.exponential(1.0, n_crackles)
     popping = band_pass(crackle, rate_hz, draw.log_uniform(1500.0, 4000.0), 11000.0)
     loudness = draw.uniform(0.7, 2.0) / max(float(popping.std()), 1e-9)
-    return _faded(hiss + np.float32(loudness) * popping, rate_hz, 0.1)
+    return fade_within(hiss + np.float32(loudness) * popping, rate_hz, 0.1)
 
 
 def run_water(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
@@ -84,7 +85,7 @@ def run_water(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
         bubble = (bubble * np.exp(-150 * t)).astype(np.float32)
         start_s = draw.rng.uniform(0, duration_s)
         add_at(x, bubble, start_s, rate_hz, draw.uniform(0.2, 1.2))
-    return _faded(x, rate_hz, 0.1)
+    return fade_within(x, rate_hz, 0.1)
 
 
 def blend(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
@@ -95,7 +96,7 @@ def blend(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     x = _motor(draw, pitch_hz, rate_hz, 14, roll_off, wobble=0.03)
     whirl = band_pass(draw.noise(n), rate_hz, 400.0, draw.log_uniform(3000.0, 9000.0))
     x = x + np.float32(draw.uniform(0.15, 0.5)) * whirl
-    return _faded(x * speed * slow_control(draw, n, rate_hz, 8.0, 0.55, 1.0), rate_hz, 0.05)
+    return fade_within(x * speed * slow_control(draw, n, rate_hz, 8.0, 0.55, 1.0), rate_hz, 0.05)
 
 
 def vacuum(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
@@ -106,7 +107,9 @@ def vacuum(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     pitch_hz = np.full(n, draw.log_uniform(150.0, 420.0))
     whine = _motor(draw, pitch_hz, rate_hz, 8, draw.uniform(0.7, 1.3), wobble=0.004)
     hum = _motor(draw, np.full(n, 100.0), rate_hz, 3, 1.0, wobble=0.0)
-    return _faded(np.float32(draw.uniform(0.2, 0.6)) * whine + 0.35 * air + 0.1 * hum, rate_hz, 0.2)
+    return fade_within(
+        np.float32(draw.uniform(0.2, 0.6)) * whine + 0.35 * air + 0.1 * hum, rate_hz, 0.2
+    )
 
 
 def shave(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
@@ -120,7 +123,7 @@ def shave(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     gain = np.float32(draw.uniform(0.05, 0.2))
     x = body + gain * band_pass(draw.noise(n), rate_hz, 2000.0, 10000.0)
     pressure = slow_control(draw, n, rate_hz, draw.uniform(1.0, 4.0), 0.45, 1.0)
-    return _faded(x * pressure, rate_hz, 0.05)
+    return fade_within(x * pressure, rate_hz, 0.05)
 
 
 def _motor(
@@ -152,8 +155,3 @@ def _motor(
         total += np.complex64(weight)
         total *= turn
     return to_unit_peak(total.real)
-
-
-def _faded(x: np.ndarray, rate_hz: int, edge_s: float) -> np.ndarray:
-    """Fades both ends over `edge_s`, or less if the sound is short."""
-    return fade_edges(x, rate_hz, min(edge_s, 0.1 * len(x) / rate_hz))

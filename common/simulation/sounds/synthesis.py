@@ -134,6 +134,11 @@ def fade_edges(
     return (x * envelope).astype(np.float32)
 
 
+def fade_within(x: np.ndarray, rate_hz: int, edge_s: float) -> np.ndarray:
+    """Fades both ends over `edge_s`, or less if the sound is short."""
+    return fade_edges(x, rate_hz, min(edge_s, 0.1 * len(x) / rate_hz))
+
+
 def _raised_cosine(n: int) -> np.ndarray:
     return 0.5 - 0.5 * np.cos(np.pi * np.arange(n) / max(n, 1))
 

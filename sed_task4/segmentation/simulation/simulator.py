@@ -16,7 +16,7 @@ from common.io.files import write_text
 from common.settings.folds import FoldConfig
 from common.simulation.dataset_folder import SETTINGS_FILE, read_settings, text_digest
 from common.simulation.own_recordings import background_digest, find_own_recordings, source_digest
-from common.simulation.simulator import SimulationReport, Simulator
+from common.simulation.simulator import SimulationReport, Simulator, without_unused
 from common.simulation.sound_bank import check_rate
 from common.simulation.source_selection import (
     SoundSelection,
@@ -172,12 +172,10 @@ class SegmentationSimulator(Simulator[EventFile | SceneFile, None]):
         texts = self._tables()
         # Folders of drawn files have no such key, so that those of earlier versions are accepted.
         given = {"annotations": True} if folder else {}
-        settings = asdict(self.settings)
+        settings = without_unused(asdict(self.settings), {"recipes": "plain"})
         if self.simulation.source_dir is None:  # as in earlier versions
             for name in ("on_missing", "longest_source_s", "synthetic_share"):
                 del settings[name]
-        if settings["recipes"] == "plain":
-            del settings["recipes"]
         return {**settings, "files": text_digest(list(texts)), **given, **self._own_digests()}
 
     def _own_digests(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from common.simulation.sounds.synthesis import (
     band_pass,
     coloured_noise,
     fade_edges,
+    fade_within,
     resonate,
     slow_control,
     time_axis,
@@ -41,7 +42,7 @@ def fry(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     times_s = draw.rng.uniform(0.0, duration_s, n_drops)
     gains = 0.12 * (1 + draw.rng.pareto(draw.uniform(1.3, 3.0), n_drops))
     scattered(draw, x, rate_hz, drops, times_s, np.minimum(gains, 1.0))
-    return _faded(x, rate_hz, 0.05)
+    return fade_within(x, rate_hz, 0.05)
 
 
 def run_water(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
@@ -66,7 +67,7 @@ def run_water(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     times_s = draw.rng.uniform(0.0, duration_s, n_bubbles)
     gains = draw.log_uniform(0.05, 0.8) * draw.uniforms(0.2, 1.0, n_bubbles)
     scattered(draw, x, rate_hz, bubbles, times_s, gains)
-    return _faded(x, rate_hz, 0.08)
+    return fade_within(x, rate_hz, 0.08)
 
 
 def _motor(draw: Draw, speed_hz: np.ndarray, rate_hz: int) -> np.ndarray:
@@ -98,7 +99,7 @@ def blend(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     roar = _shaped_noise(draw, n, rate_hz, 6.0)
     load = slow_control(draw, n, rate_hz, draw.log_uniform(3.0, 40.0), draw.uniform(0.1, 0.8), 1.0)
     x = whine + draw.log_uniform(0.3, 4.0) * roar * load
-    return _faded((x * speed**2).astype(np.float32), rate_hz, 0.05)
+    return fade_within((x * speed**2).astype(np.float32), rate_hz, 0.05)
 
 
 def vacuum(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
@@ -108,7 +109,7 @@ def vacuum(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     whine = _motor(draw, draw.log_uniform(120.0, 600.0) * steady, rate_hz)
     air = _shaped_noise(draw, n, rate_hz, 4.0)
     stroke = slow_control(draw, n, rate_hz, draw.log_uniform(0.3, 2.0), 0.6, 1.0)
-    return _faded(whine + draw.log_uniform(0.7, 6.0) * air * stroke, rate_hz, 0.1)
+    return fade_within(whine + draw.log_uniform(0.7, 6.0) * air * stroke, rate_hz, 0.1)
 
 
 def shave(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
@@ -120,16 +121,11 @@ def shave(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     body = resonate(buzz, rate_hz, centres_hz, [200.0, 500.0], (1.0, 1.0))
     x = draw.uniform(0.1, 1.0) * buzz + to_unit_peak(body)
     x = x + draw.log_uniform(0.05, 1.0) * _shaped_noise(draw, n, rate_hz, 4.0)
-    return _faded(x * pressed**2, rate_hz, 0.05)
+    return fade_within(x * pressed**2, rate_hz, 0.05)
 
 
 def scrape(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     """Something hard that slides over something hard."""
     n = _samples(rate_hz, duration_s)
     rough = slow_control(draw, n, rate_hz, draw.log_uniform(10.0, 80.0), 0.1, 1.0)
-    return _faded(_shaped_noise(draw, n, rate_hz, 6.0) * rough, rate_hz, 0.05)
-
-
-def _faded(x: np.ndarray, rate_hz: int, edge_s: float) -> np.ndarray:
-    """Fades both ends over `edge_s`, or less if the sound is short."""
-    return fade_edges(x.astype(np.float32), rate_hz, min(edge_s, 0.1 * len(x) / rate_hz))
+    return fade_within(_shaped_noise(draw, n, rate_hz, 6.0) * rough, rate_hz, 0.05)

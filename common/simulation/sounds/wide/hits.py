@@ -17,7 +17,7 @@ OCTAVES_HZ = 62.5 * 2.0 ** np.arange(9)  # up to 16 kHz
 
 @dataclass(frozen=True)
 class Material:
-    """What is struck.
+    """Material that is struck.
 
     Attributes:
         levels_db: level of each octave of `OCTAVES_HZ`.

@@ -1,4 +1,4 @@
-"""What a recording makes of a sound: room, microphone, level, codec and noise."""
+"""Changes of a sound by its recording: room, microphone, level, codec and noise."""
 
 import numpy as np
 from scipy import fft, signal
