@@ -8,7 +8,9 @@ from scipy import fft, signal
 
 from common.simulation.ambience import EXTRAS
 from common.simulation.random_streams import Draw
+from common.simulation.sounds import Recipes
 from common.simulation.sounds.synthesis import rms, time_axis
+from common.simulation.sounds.wide.surroundings import surroundings
 
 LoopKind = Literal["babble", "steps"]
 LOOP_KINDS: tuple[LoopKind, ...] = ("babble", "steps")
@@ -48,7 +50,7 @@ def background_loop(kind: LoopKind, draw: Draw, rate_hz: int, n: int) -> np.ndar
 
 
 def mono_background(
-    draw: Draw, n: int, rate_hz: int, loops: Sequence[np.ndarray] = ()
+    draw: Draw, n: int, rate_hz: int, loops: Sequence[np.ndarray] = (), recipes: Recipes = "plain"
 ) -> np.ndarray:
     """Makes the background of a recording: noise, often with hum or a loop.
 
@@ -57,11 +59,12 @@ def mono_background(
         n: length in samples.
         rate_hz: sample rate.
         loops: unit RMS, (loop samples,) each; one may be added 3 to 15 dB below the noise.
+        recipes: wide: noise of any spectrum that swells and fades, and what happens in it.
 
     Returns:
         float32 (n,), unit RMS.
     """
-    x = noise_floor(draw, n, rate_hz)
+    x = (noise_floor if recipes == "plain" else surroundings)(draw, n, rate_hz)
     if draw.chance(HUM_CHANCE):
         x += np.float32(10 ** (draw.uniform(-18.0, -3.0) / 20)) * mains_hum(draw, n, rate_hz)
     if loops and draw.chance(LOOP_CHANCE):

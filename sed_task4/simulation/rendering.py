@@ -236,7 +236,8 @@ def _background(plan: ClipPlan, context: RenderContext, draw: Draw, n: int) -> n
         sound_bank.mapped_array(_loop_path(context.scratch, kind, plan.set_number, number))
         for kind, number in product(kinds, numbers)
     ]
-    return backgrounds.mono_background(draw, n, context.settings.sample_rate_hz, loops)
+    settings = context.settings
+    return backgrounds.mono_background(draw, n, settings.sample_rate_hz, loops, settings.recipes)
 
 
 def _scaled(x: np.ndarray, peak: float) -> np.ndarray:

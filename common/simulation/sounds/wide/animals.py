@@ -39,23 +39,25 @@ def meow(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     if kind == "purr":
         return _purr(draw, rate_hz, duration_s)
     pitch_hz, tract = draw.log_uniform(280.0, 1000.0), draw.uniform(1.1, 1.7)
-    rough = draw.uniform(2.0, 5.0) if kind == "hiss" else draw.log_uniform(0.03, 0.8)
+    rough = draw.uniform(2.0, 5.0) if kind == "hiss" else draw.log_uniform(0.05, 0.9)
     call_s = draw.log_uniform(0.25, 1.3) * (2.0 if kind == "yowl" else 1.0)
     score, time_s = Score(), 0.0
     while time_s < duration_s:
         end_s = time_s + call_s * draw.uniform(0.7, 1.3)
         length_s, pitch = end_s - time_s, pitch_hz * draw.uniform(0.85, 1.15)
         score.add(time_s, voice=0.0, breath=0.0, pitch=pitch, f1=350, f2=2100, f3=2900)
-        for part in (0.2, 0.5, 0.8):
-            voice = 0.0 if kind == "hiss" else draw.uniform(0.5, 1.0)
-            bent = pitch * draw.uniform(0.85, 1.45)
-            score.add(time_s + part * length_s, voice=voice, breath=rough, pitch=bent)
+        for part, softest in ((0.15, 0.3), (0.4, 0.5), (0.7, 0.1)):
+            loudness, bent = draw.uniform(softest, 1.0), pitch * draw.uniform(0.88, 1.25)
+            voice = 0.0 if kind == "hiss" else loudness
+            score.add(time_s + part * length_s, voice=voice, breath=rough * loudness, pitch=bent)
         score.add(time_s + 0.45 * length_s, f1=draw.uniform(700, 1100), f2=draw.uniform(1400, 2100))
         score.add(end_s, voice=0.0, breath=0.02, pitch=pitch * draw.uniform(0.6, 1.1), f1=400)
         score.add(end_s, f2=draw.uniform(900, 1500))
         time_s = end_s + draw.uniform(0.02, 0.12)
         score.add(time_s - 0.01, voice=0.0, breath=0.0)
-    x = vocalise(draw, rate_hz, duration_s, score, tract, draw.log_uniform(0.005, 0.08))
+    x = vocalise(draw, rate_hz, duration_s, score, tract, draw.log_uniform(0.002, 0.05))
+    # Cats shut their glottis harder than people do: harmonics are strong up to 8 kHz.
+    x = x + draw.log_uniform(0.2, 6.0) * np.diff(x, prepend=x[:1]) * (rate_hz / 16000)
     return fade_edges(x, rate_hz, 0.02, 0.05)
 
 

@@ -14,17 +14,26 @@ from common.simulation.sounds.synthesis import (
     time_axis,
     to_unit_peak,
 )
-from common.simulation.sounds.wide.hits import OCTAVES_HZ, Material, draw_material, hit, scattered
+from common.simulation.sounds.wide.hits import (
+    CRISP,
+    OCTAVES_HZ,
+    Material,
+    draw_material,
+    hit,
+    scattered,
+)
 
 
 def _samples(rate_hz: int, duration_s: float) -> int:
     return max(round(duration_s * rate_hz), 64)
 
 
-def _shaped_noise(draw: Draw, n: int, rate_hz: int, spread_db: float) -> np.ndarray:
-    """Steady noise whose octaves differ, unit peak."""
+def _shaped_noise(
+    draw: Draw, n: int, rate_hz: int, spread_db: float, slope_db: tuple[float, float] = (-4.0, 2.0)
+) -> np.ndarray:
+    """Steady noise whose octaves differ, by a random part and by one slope, unit peak."""
     levels_db = draw.uniforms(-spread_db, spread_db, len(OCTAVES_HZ))
-    levels_db -= draw.uniform(-2.0, 4.0) * np.arange(len(OCTAVES_HZ))
+    levels_db += draw.uniform(*slope_db) * np.arange(len(OCTAVES_HZ))
     forever_s = np.full(len(OCTAVES_HZ), 1e6)
     return hit(draw, rate_hz, Material(levels_db, forever_s), n / rate_hz)[:n]
 
@@ -32,26 +41,29 @@ def _shaped_noise(draw: Draw, n: int, rate_hz: int, spread_db: float) -> np.ndar
 def fry(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     """Frying: hiss of the pan, bubbles, and drops that crack."""
     n = _samples(rate_hz, duration_s)
-    hiss = coloured_noise(draw, n, rate_hz, draw.uniform(-1.5, 0.0))
-    hiss += draw.log_uniform(0.05, 1.0) * coloured_noise(draw, n, rate_hz, 2.0)  # of the stove
+    hiss = coloured_noise(draw, n, rate_hz, draw.uniform(-1.2, 0.1))
+    hiss += draw.log_uniform(0.005, 0.1) * coloured_noise(draw, n, rate_hz, 2.0)  # of the stove
     x = hiss * slow_control(draw, n, rate_hz, draw.log_uniform(0.5, 12.0), 0.5, 1.0)
-    x = to_unit_peak(x) * draw.log_uniform(0.03, 0.5)
-    drop = draw_material(draw, (2000.0, 8000.0), (-6.0, 0.0), (0.005, 0.04), (0.0, 6.0))
+    x = to_unit_peak(x) * draw.log_uniform(0.1, 0.8)
+    drop = draw_material(draw, (2000.0, 8000.0), (-3.0, 3.0), (0.005, 0.04), (-6.0, -1.0), **CRISP)
     drops = [hit(draw, rate_hz, drop.varied(draw, 8.0), 0.03) for _ in range(12)]
-    n_drops = draw.rng.poisson(draw.log_uniform(8.0, 200.0) * duration_s)
+    n_drops = draw.rng.poisson(draw.log_uniform(5.0, 150.0) * duration_s)
     times_s = draw.rng.uniform(0.0, duration_s, n_drops)
-    gains = 0.12 * (1 + draw.rng.pareto(draw.uniform(1.3, 3.0), n_drops))
-    scattered(draw, x, rate_hz, drops, times_s, np.minimum(gains, 1.0))
+    gains = draw.log_uniform(0.06, 0.3) * (1 + draw.rng.pareto(draw.uniform(1.2, 3.0), n_drops))
+    scattered(draw, x, rate_hz, drops, times_s, np.minimum(gains, 2.0))
     return fade_within(x, rate_hz, 0.05)
 
 
 def run_water(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     """Running water: rush, the hollow it falls into, bubbles and drops."""
     n = _samples(rate_hz, duration_s)
-    low_hz = draw.log_uniform(150.0, 800.0)
-    rush = band_pass(draw.noise(n), rate_hz, low_hz, low_hz * draw.log_uniform(3.0, 15.0))
-    rush += draw.log_uniform(0.05, 0.5) * _shaped_noise(draw, n, rate_hz, 5.0)
-    x = to_unit_peak(rush * slow_control(draw, n, rate_hz, draw.log_uniform(0.5, 20.0), 0.5, 1.0))
+    low_hz = draw.log_uniform(150.0, 2000.0)
+    rush = coloured_noise(draw, n, rate_hz, draw.uniform(-0.6, 0.4))
+    rush += draw.log_uniform(0.1, 3.0) * band_pass(draw.noise(n), rate_hz, low_hz, 4.0 * low_hz)
+    rush += draw.log_uniform(0.05, 1.0) * coloured_noise(draw, n, rate_hz, 2.0)  # of the pipe
+    steadiness = draw.uniform(0.2, 0.8)
+    flow = slow_control(draw, n, rate_hz, draw.log_uniform(0.5, 20.0), steadiness, 1.0)
+    x = to_unit_peak(rush * flow)
     if draw.chance(0.7):  # a sink or a vessel resonates
         centres_hz = draw.log_uniforms(120.0, 3000.0, draw.count(1, 4))
         hollow = resonate(x, rate_hz, list(centres_hz), list(0.15 * centres_hz), (1.0,) * 4)
@@ -65,8 +77,8 @@ def run_water(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
         bubbles.append(fade_edges((wave * decay).astype(np.float32), rate_hz, 0.001))
     n_bubbles = draw.rng.poisson(draw.log_uniform(20.0, 400.0) * duration_s)
     times_s = draw.rng.uniform(0.0, duration_s, n_bubbles)
-    gains = draw.log_uniform(0.05, 0.8) * draw.uniforms(0.2, 1.0, n_bubbles)
-    scattered(draw, x, rate_hz, bubbles, times_s, gains)
+    gains = draw.log_uniform(0.05, 0.8) * (1 + draw.rng.pareto(2.5, n_bubbles))
+    scattered(draw, x, rate_hz, bubbles, times_s, np.minimum(gains, 3.0))
     return fade_within(x, rate_hz, 0.08)
 
 
@@ -96,7 +108,8 @@ def blend(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
         speed = speed * (0.35 + 0.65 * np.minimum(3 * inside, 1.0))
     speed = speed * slow_control(draw, n, rate_hz, draw.log_uniform(0.5, 8.0), 0.8, 1.0)
     whine = _motor(draw, draw.log_uniform(60.0, 350.0) * speed, rate_hz)
-    roar = _shaped_noise(draw, n, rate_hz, 6.0)
+    roar = _shaped_noise(draw, n, rate_hz, 6.0, (-2.0, 3.0))
+    roar += draw.log_uniform(0.02, 0.4) * coloured_noise(draw, n, rate_hz, draw.uniform(0.0, 1.0))
     load = slow_control(draw, n, rate_hz, draw.log_uniform(3.0, 40.0), draw.uniform(0.1, 0.8), 1.0)
     x = whine + draw.log_uniform(0.3, 4.0) * roar * load
     return fade_within((x * speed**2).astype(np.float32), rate_hz, 0.05)

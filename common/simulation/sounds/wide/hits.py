@@ -12,6 +12,8 @@ from scipy import fft
 from common.simulation.random_streams import Draw
 from common.simulation.sounds.synthesis import add_at, damped_modes, time_axis, to_unit_peak
 
+# Of hard and small things: damping and attack.
+CRISP = {"damping": (0.85, 1.0), "attack_s": (0.00005, 0.0005)}
 OCTAVES_HZ = 62.5 * 2.0 ** np.arange(9)  # up to 16 kHz
 
 
@@ -42,6 +44,8 @@ def draw_material(
     slope_db: tuple[float, float],
     decay_s: tuple[float, float],
     below_db: tuple[float, float] = (-6.0, 3.0),
+    damping: tuple[float, float] = (0.65, 0.95),
+    attack_s: tuple[float, float] = (0.0003, 0.004),
 ) -> Material:
     """Draws what is struck.
 
@@ -51,13 +55,15 @@ def draw_material(
         slope_db: range of the change of level in an octave above it.
         decay_s: range of the time of decay at the lowest octave; high ones decay in a part of it.
         below_db: range of the change of level in an octave towards low frequencies.
+        damping: range of the time of decay of an octave as a part of that below.
+        attack_s: range of the time to the full level.
     """
     octaves = np.log2(OCTAVES_HZ / draw.log_uniform(*corner_hz))
     rising_db, falling_db = draw.uniform(*below_db), draw.uniform(*slope_db)
     levels_db = np.where(octaves > 0, falling_db * octaves, -rising_db * octaves)
     levels_db = levels_db + draw.uniforms(-5.0, 5.0, len(OCTAVES_HZ))
-    decays_s = draw.log_uniform(*decay_s) * draw.uniform(0.65, 0.95) ** np.arange(len(OCTAVES_HZ))
-    return Material(levels_db, decays_s, draw.log_uniform(0.0003, 0.004))
+    decays_s = draw.log_uniform(*decay_s) * draw.uniform(*damping) ** np.arange(len(OCTAVES_HZ))
+    return Material(levels_db, decays_s, draw.log_uniform(*attack_s))
 
 
 def hit(draw: Draw, rate_hz: int, material: Material, duration_s: float) -> np.ndarray:

@@ -16,7 +16,7 @@ from common.simulation.sounds.synthesis import (
     to_unit_peak,
 )
 from common.simulation.sounds.wide.appliances import scrape
-from common.simulation.sounds.wide.hits import draw_material, hit, ring, scattered
+from common.simulation.sounds.wide.hits import CRISP, draw_material, hit, ring, scattered
 
 
 def knock(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
@@ -118,7 +118,7 @@ def slam_door(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
 def rattle_dishes(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     """Dishes: plates, glasses and cutlery that touch, fall and slide."""
     x = silence(duration_s, rate_hz)
-    ware = draw_material(draw, (1200.0, 5000.0), (-7.0, -1.0), (0.05, 0.3), (2.0, 9.0))
+    ware = draw_material(draw, (800.0, 6000.0), (-3.0, 3.0), (0.03, 0.2), (-4.0, 1.0), **CRISP)
     sounds = [hit(draw, rate_hz, ware.varied(draw, 7.0), 0.15) for _ in range(4)]
     lowest_hz, highest_hz = draw.log_uniform(500.0, 2500.0), draw.log_uniform(5000.0, 14000.0)
     for _ in range(6):
@@ -126,7 +126,7 @@ def rattle_dishes(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
         clink = ring(draw, rate_hz, decay_s, n_modes, (lowest_hz, highest_hz))
         add_at(clink, draw.choice(sounds[:4]), 0.0, rate_hz, draw.uniform(0.2, 1.0))
         sounds.append(clink)
-    table = draw_material(draw, (100.0, 500.0), (-10.0, -4.0), (0.05, 0.2), (0.0, 4.0))
+    table = draw_material(draw, (150.0, 1000.0), (-9.0, -3.0), (0.05, 0.2), (-4.0, 2.0))
     sounds.append(hit(draw, rate_hz, table, 0.15))
     time_s, rate_per_s = 0.0, draw.log_uniform(5.0, 14.0)
     while time_s < duration_s - 0.05:

@@ -18,7 +18,7 @@ from common.simulation.sounds.synthesis import (
     time_axis,
     to_unit_peak,
 )
-from common.simulation.sounds.wide.hits import draw_material, hit, scattered
+from common.simulation.sounds.wide.hits import CRISP, draw_material, hit, scattered
 
 
 def ring_phone(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
@@ -108,7 +108,8 @@ def _buzz(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
 
 def ring_alarm(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     """Alarm or bell: what telephones have, beeps, a siren, or a large bell."""
-    kinds = (_bells, _bells, _warble, _tune, _beeps, _beeps, _siren, _large_bell, _chime)
+    electronic = (_warble, _tune, _beeps, _beeps, _siren)
+    kinds = (_bells, _bells, _large_bell, _large_bell, _chime, _bars, _bars, *electronic)
     x = to_unit_peak(draw.choice(kinds)(draw, rate_hz, duration_s))
     return fade_edges(x, rate_hz, 0.003, 0.02)
 
@@ -138,7 +139,7 @@ def _siren(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
 def _large_bell(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     """Single strokes of a bell that rings for long."""
     x = silence(duration_s, rate_hz)
-    partials_hz = draw.log_uniform(200.0, 1800.0) * np.cumprod(draw.uniforms(1.15, 1.8, 9))
+    partials_hz = draw.log_uniform(200.0, 3000.0) * np.cumprod(draw.uniforms(1.1, 1.8, 9))
     longest_s = draw.log_uniform(0.8, 5.0)
     decays_s = longest_s * draw.uniform(0.7, 0.95) ** np.arange(9)
     stroke = damped_modes(draw, len(x), rate_hz, partials_hz, decays_s, draw.uniforms(0.2, 1, 9))
@@ -160,6 +161,25 @@ def _chime(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
         note = damped_modes(draw, n, rate_hz, partials_hz, decay_s, gains)
         add_at(x, note, number * interval_s, rate_hz, draw.uniform(0.6, 1.0))
         pitch_hz *= draw.choice((0.79, 0.84, 0.75, 1.26))
+    return x
+
+
+def _bars(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
+    """A pattern of struck bars, as of a clock: they click, and only their lowest mode rings on."""
+    x, interval_s = silence(duration_s, rate_hz), draw.log_uniform(0.08, 0.5)
+    pitch_hz, ring_s = draw.log_uniform(350.0, 1800.0), draw.log_uniform(0.15, 0.8)
+    partials = np.append(1.0, draw.uniforms(2.5, 14.0, 5))
+    decays_s = np.append(ring_s, draw.log_uniforms(0.01, 0.2, 5))
+    gains = np.append(1.0, draw.log_uniforms(0.05, 1.0, 5))
+    click = draw_material(draw, (1000.0, 6000.0), (-6.0, 0.0), (0.01, 0.05), (-4.0, 3.0), **CRISP)
+    bars, n = [], round(min(ring_s, duration_s) * rate_hz) + 2
+    for step in (0, *(draw.choice((0, 2, 4, 5, 7, 12)) for _ in range(draw.count(1, 4)))):
+        modes_hz = pitch_hz * 2 ** (step / 12) * partials
+        bar = damped_modes(draw, n, rate_hz, modes_hz, decays_s, gains)
+        add_at(bar, hit(draw, rate_hz, click, 0.05), 0.0, rate_hz, draw.log_uniform(0.1, 2.0))
+        bars.append(bar)
+    for number, time_s in enumerate(np.arange(0.0, duration_s, interval_s)):
+        add_at(x, bars[number % len(bars)], float(time_s), rate_hz, draw.uniform(0.7, 1.0))
     return x
 
 
