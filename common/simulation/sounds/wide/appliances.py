@@ -29,11 +29,11 @@ def _samples(rate_hz: int, duration_s: float) -> int:
 
 
 def _shaped_noise(
-    draw: Draw, n: int, rate_hz: int, spread_db: float, slope_db: tuple[float, float] = (-4.0, 2.0)
+    draw: Draw, n: int, rate_hz: int, spread_db: float, fall_db: tuple[float, float] = (-2.0, 4.0)
 ) -> np.ndarray:
-    """Steady noise whose octaves differ, by a random part and by one slope, unit peak."""
+    """Steady noise whose octaves differ, by a random part and a steady fall, unit peak."""
     levels_db = draw.uniforms(-spread_db, spread_db, len(OCTAVES_HZ))
-    levels_db += draw.uniform(*slope_db) * np.arange(len(OCTAVES_HZ))
+    levels_db -= draw.uniform(*fall_db) * np.arange(len(OCTAVES_HZ))
     forever_s = np.full(len(OCTAVES_HZ), 1e6)
     return hit(draw, rate_hz, Material(levels_db, forever_s), n / rate_hz)[:n]
 
@@ -41,11 +41,15 @@ def _shaped_noise(
 def fry(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     """Frying: hiss of the pan, bubbles, and drops that crack."""
     n = _samples(rate_hz, duration_s)
-    hiss = coloured_noise(draw, n, rate_hz, draw.uniform(-1.2, 0.1))
+    is_pan = draw.chance(0.7)  # bright; else deep fat, which is darker
+    slope = draw.uniform(-1.2, 0.1) if is_pan else draw.uniform(0.5, 2.2)
+    hiss = coloured_noise(draw, n, rate_hz, slope)
     hiss += draw.log_uniform(0.005, 0.1) * coloured_noise(draw, n, rate_hz, 2.0)  # of the stove
     x = hiss * slow_control(draw, n, rate_hz, draw.log_uniform(0.5, 12.0), 0.5, 1.0)
     x = to_unit_peak(x) * draw.log_uniform(0.1, 0.8)
-    drop = draw_material(draw, (2000.0, 8000.0), (-3.0, 3.0), (0.005, 0.04), (-6.0, -1.0), **CRISP)
+    corner_hz = (2000.0, 8000.0) if is_pan else (500.0, 2500.0)
+    fall_db = (-3.0, 3.0) if is_pan else (-9.0, -3.0)
+    drop = draw_material(draw, corner_hz, fall_db, (0.005, 0.04), (-6.0, -1.0), **CRISP)
     drops = [hit(draw, rate_hz, drop.varied(draw, 8.0), 0.03) for _ in range(12)]
     n_drops = draw.rng.poisson(draw.log_uniform(5.0, 150.0) * duration_s)
     times_s = draw.rng.uniform(0.0, duration_s, n_drops)
@@ -108,7 +112,7 @@ def blend(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
         speed = speed * (0.35 + 0.65 * np.minimum(3 * inside, 1.0))
     speed = speed * slow_control(draw, n, rate_hz, draw.log_uniform(0.5, 8.0), 0.8, 1.0)
     whine = _motor(draw, draw.log_uniform(60.0, 350.0) * speed, rate_hz)
-    roar = _shaped_noise(draw, n, rate_hz, 6.0, (-2.0, 3.0))
+    roar = _shaped_noise(draw, n, rate_hz, 6.0, (-3.0, 2.0))
     roar += draw.log_uniform(0.02, 0.4) * coloured_noise(draw, n, rate_hz, draw.uniform(0.0, 1.0))
     load = slow_control(draw, n, rate_hz, draw.log_uniform(3.0, 40.0), draw.uniform(0.1, 0.8), 1.0)
     x = whine + draw.log_uniform(0.3, 4.0) * roar * load
