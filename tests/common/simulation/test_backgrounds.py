@@ -56,10 +56,11 @@ def test_loops_have_unit_rms(kind):
     assert _rms(x) == pytest.approx(1.0, abs=1e-3)
 
 
-def test_backgrounds_have_unit_rms_with_loops_and_without():
+@pytest.mark.parametrize("recipes", ["plain", "wide"])
+def test_backgrounds_have_unit_rms_with_loops_and_without(recipes):
     loops = [background_loop("steps", _draw(), RATE_HZ, 2**15)]
     sounds = [
-        mono_background(_draw(seed), 3 * RATE_HZ, RATE_HZ, given)
+        mono_background(_draw(seed), 3 * RATE_HZ, RATE_HZ, given, recipes)
         for seed in range(5)
         for given in ((), loops)
     ]
