@@ -11,7 +11,7 @@ DESCRIPTION = "Trains a sound event detection system of DCASE task 4 and scores 
 
 def main(arguments: Sequence[str] | None = None, default_task: str = "crnn") -> int:
     """Runs the command; returns its exit status."""
-    return train.main(arguments, DESCRIPTION, default_task)
+    return train.main(arguments, train.Script(DESCRIPTION, "sed_task4", default_task))
 
 
 if __name__ == "__main__":

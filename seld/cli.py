@@ -11,7 +11,7 @@ DESCRIPTION = "Trains a SELD system over the folds of a task and scores it on un
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    return train.main(arguments, DESCRIPTION, default_task="seldnet-foa")
+    return train.main(arguments, train.Script(DESCRIPTION, "seld", "seldnet-foa"))
 
 
 if __name__ == "__main__":

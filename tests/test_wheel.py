@@ -134,5 +134,5 @@ def test_the_templates_of_pages_are_installed(commands, tmp_path):
 def test_an_unknown_task_is_one_clear_line(commands, tmp_path):
     result = _run(commands / "dcase", "train", "17", "x", folder=tmp_path)
     assert result.returncode == 2
-    assert "Unknown task id" in result.stderr and "seldnet-quick" in result.stderr
+    assert "Unknown task id" in result.stderr and "--list" in result.stderr
     assert "Traceback" not in result.stderr

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.cli.base import base_parser, run_safely
+from common.io import terminal
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,15 +26,25 @@ def _run(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     # Loaded once the arguments are understood, so that --help is there at once.
     from common.io.tables import to_text
-    from common.reports.comparison import read_runs, score_table, setting_table, write_comparison
+    from common.reports.comparison import (
+        read_runs,
+        score_table,
+        setting_table,
+        unequal_tests,
+        write_comparison,
+    )
 
     runs = read_runs(options.runs, options.line)
-    print(to_text(score_table(runs), options.markdown))
+    columns = terminal.columns()
+    print(to_text(score_table(runs), options.markdown, columns))
+    for sentence in unequal_tests(runs):
+        print(f"\nWarning: {sentence}")
     differing = setting_table(runs)
     if len(differing) > 1:
-        print("\n" + to_text(differing, options.markdown))
+        print("\n" + to_text(differing, options.markdown, columns))
     if options.out:
         write_comparison(options.out, runs)
+        print(f"\nWrote {options.out}.")
 
 
 if __name__ == "__main__":

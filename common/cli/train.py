@@ -9,18 +9,21 @@ import argparse
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.cli.base import (
     PARAMS,
+    as_called_here,
     base_parser,
     command_line,
     packaged_file,
     params_path,
     run_safely,
+    training_command,
 )
-from common.errors import DataError
+from common.errors import ConfigError, DataError
 from common.family import load
 
 if TYPE_CHECKING:  # pydantic takes a third of the time of --help
@@ -28,38 +31,52 @@ if TYPE_CHECKING:  # pydantic takes a third of the time of --help
 
 logger = logging.getLogger(__name__)
 DESCRIPTION = "Trains the system of a task over its folds and scores it on unseen recordings."
+TIMES = (
+    "Time of a training on two CPU cores: minutes for small networks on few simulated recordings,"
+    " which they write; hours, or days, for the others, which are for a GPU."
+)
 RUNS = "A run is kept in <output_dir>/<task-id>_<job-id>/; started again with its ids, it resumes."
 
 
-def main(
-    arguments: Sequence[str] | None = None,
-    description: str = DESCRIPTION,
-    default_task: str | None = None,
-) -> int:
-    """Runs the command, or a script such as `seld.py`; returns its exit status.
+@dataclass(frozen=True)
+class Script:
+    """A script such as `seld.py`; by default the command for all families.
+
+    Attributes:
+        description: of the command.
+        family: the only one whose tasks it trains; None: all.
+        default_task: task id when none is given; None: one must be given.
+    """
+
+    description: str = DESCRIPTION
+    family: str | None = None
+    default_task: str | None = None
+
+
+def main(arguments: Sequence[str] | None = None, script: Script = Script()) -> int:
+    """Runs the command, or a script; returns its exit status.
 
     Args:
         arguments: of the command line; None: those of this process.
-        description: of the command.
-        default_task: task id when none is given; None: one must be given.
+        script: what it trains.
     """
-    return run_safely(lambda given: _run(given, description, default_task), arguments, resumes=True)
+    return run_safely(lambda given: _run(given, script), arguments, resumes=True)
 
 
-def _run(arguments: Sequence[str], description: str, default_task: str | None) -> None:
-    parser = _parser(description, default_task)
+def _run(arguments: Sequence[str], script: Script) -> None:
+    parser = _parser(script.description, script.default_task)
     options = parser.parse_args(arguments)
     if options.write_params:
         _write_params()
     elif options.list:
-        print("\n".join(task_lines(params_path(options.params))))
+        print("\n".join(task_lines(params_path(options.params), script.family)))
     elif options.task_id is None:
         parser.error("expected a task id; --list shows all of them")
     else:
         if not arguments:
             print(parser.format_usage().strip())
-            print(f"No ids given: task {default_task}, job 1. --list shows all tasks.\n")
-        _train(options)
+            print(f"No ids given: task {script.default_task}, job 1. --list shows all tasks.\n")
+        _train(options, script.family)
 
 
 def _parser(description: str, default_task: str | None) -> argparse.ArgumentParser:
@@ -85,26 +102,66 @@ def _write_params() -> None:
     print(f"Wrote {target.resolve()}.")
 
 
-def task_lines(path: Path) -> list[str]:
-    """Lists the tasks of a settings file: id, description, aliases, and published scores below."""
+def task_lines(path: Path, family: str | None = None) -> list[str]:
+    """Lists the tasks of a settings file by system: id, time, description, published scores below.
+
+    Args:
+        path: settings file.
+        family: the only one that is listed; None: all.
+    """
     from common.settings.tasks import read_aliases, read_tasks, resolve  # see `_train`
 
-    tasks, aliases = read_tasks(path), read_aliases(path)
-    width = max(map(len, tasks))
-    lines = []
-    for name in tasks:
-        task = resolve(tasks, name)
-        also = ", ".join(alias for alias, task_id in aliases.items() if task_id == name)
-        about = task.get("description", "") + (f" (alias {also})" if also else "")
-        lines.append(f"{name:<{width}}  {about}")
-        if published := task.get("published"):
-            scores = ", ".join(f"{score} {value:g}" for score, value in published.items())
-            data = task.get("published_on") or "(not said)"
-            lines.append(f"{'':<{width}}    published: {scores}; on {data}")
+    settings, aliases = read_tasks(path), read_aliases(path)
+    tasks = {name: resolve(settings, name) for name in settings}
+    systems: dict[tuple[str, str], list[str]] = {}
+    for name, task in tasks.items():
+        if family in (None, task.get("family")):
+            place = (str(task.get("family", "-")), str(task.get("system", "-")))
+            systems.setdefault(place, []).append(name)
+    width = max((len(name) for names in systems.values() for name in names), default=0)
+    lines = [TIMES] if systems else []
+    for (of_family, system), names in systems.items():
+        lines += ["", f"{system} ({of_family}):"]
+        for name in names:
+            also = ", ".join(alias for alias, task_id in aliases.items() if task_id == name)
+            lines += _task_lines(name, tasks[name], also, width)
+    others = len(tasks) - sum(map(len, systems.values()))
+    if others:
+        all_tasks = as_called_here("python -m common.cli.train --list")
+        lines += ["", f"{others} tasks of other families: {all_tasks}"]
     return lines
 
 
-def _train(options: argparse.Namespace) -> None:
+def _task_lines(name: str, task: Mapping[str, Any], also: str, width: int) -> Iterator[str]:
+    about = task.get("description", "") + (f" (alias {also})" if also else "")
+    yield f"  {name:<{width}}  {_time_on_a_cpu(task):<7}  {about}"
+    if published := task.get("published"):
+        scores = ", ".join(f"{score} {value:g}" for score, value in published.items())
+        data = task.get("published_on") or "(not said)"
+        yield f"  {'':<{width}}  published: {scores}; on {data}"
+
+
+def _time_on_a_cpu(task: Mapping[str, Any]) -> str:
+    """Order of the time that a training takes, by the size of the recordings that it writes."""
+    preset = (task.get("simulation") or {}).get("preset")
+    writes_few = task.get("simulate_missing_dataset") and preset in ("demo", "fixture")
+    is_cut = (task.get("training") or {}).get("batches_per_pass") is not None
+    return "minutes" if writes_few or is_cut else "hours"
+
+
+def _check_family(task: "BaseTask", family: str | None, options: argparse.Namespace) -> None:
+    """Refuses the task of another family than a script is made for."""
+    if family in (None, task.family):
+        return
+    command = training_command(task.family, task.system)
+    raise ConfigError(
+        f"Task {options.task_id} is of the family {task.family}. Expected: one of the family"
+        f" {family}; --list shows them. To train {options.task_id}:"
+        f" {command} {options.task_id} {options.job_id}"
+    )
+
+
+def _train(options: argparse.Namespace, family: str | None) -> None:
     # Loaded once the arguments are understood: with these, --help would take seconds.
     from common.cli.steps.lengths import check_goes_on, log_changes, request_end
     from common.cli.steps.prepare import data_of, prepare_data, run_folder
@@ -115,6 +172,7 @@ def _train(options: argparse.Namespace) -> None:
     from common.training.run_directory import accepted_changes, open_run, record_data
 
     task = load_task(params_path(options.params), options.task_id, options.overrides)
+    _check_family(task, family, options)
     folder = run_folder(task, options.task_id, options.job_id)
     settings = task.model_dump(mode="json")
     print(f"Task {options.task_id}, job {options.job_id}: {task.description}", flush=True)

@@ -25,6 +25,7 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _EXCEL_SEPARATOR = re.compile(r"sep=(.)\r?\n?")  # a first line that Excel writes and obeys
 _AFTER_QUOTE = re.compile(r'" +(?=[\t,;\r\n]|\Z)')  # spaces that the csv module takes for text
+_GAP = "  "  # between aligned columns
 _SHOWN = 200  # characters of a row in an error
 _WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -63,14 +64,49 @@ def to_csv(rows: Iterable[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
-def to_text(table: Sequence[Sequence[str]], markdown: bool = False) -> str:
-    """Writes a table in aligned columns, or in Markdown."""
+def to_text(
+    table: Sequence[Sequence[str]], markdown: bool = False, columns: int | None = None
+) -> str:
+    """Writes a table in aligned columns, or in Markdown.
+
+    Args:
+        table: rows of as many cells each, the heading first.
+        markdown: True for Markdown.
+        columns: of the terminal; a wider table is cut into some under each other, which all have
+            the first column, and cells that have no room beside it are shortened. None: any.
+    """
     if markdown:
         rule = ["---", *["---:"] * (len(table[0]) - 1)]
         return "\n".join("| " + " | ".join(cells) + " |" for cells in [table[0], rule, *table[1:]])
+    parts = [table] if columns is None else _parts(table, columns)
+    return "\n\n".join(map(_aligned, parts))
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [zip(row, widths, strict=True) for row in table]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in line) for line in lines)
+    return "\n".join(_GAP.join(cell.rjust(width) for cell, width in line) for line in lines)
+
+
+def _parts(table: Sequence[Sequence[str]], columns: int) -> Iterator[list[list[str]]]:
+    """Yields tables that are at most so wide, of the first column and some of the others."""
+    turned = zip(*table, strict=True)
+    first, *others = [[_short(cell, columns // 2) for cell in column] for column in turned]
+    beside = columns - max(map(len, first)) - len(_GAP)
+    part: list[list[str]] = []
+    room = beside
+    for column in ([_short(cell, beside) for cell in other] for other in others):
+        width = max(map(len, column))
+        if part and width > room:
+            yield list(map(list, zip(first, *part, strict=True)))
+            part, room = [], beside
+        part.append(column)
+        room -= width + len(_GAP)
+    yield list(map(list, zip(first, *part, strict=True)))
+
+
+def _short(cell: str, width: int) -> str:
+    return cell if len(cell) <= width else f"{cell[: width - 1]}…"
 
 
 def to_number(text: str) -> float | None:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import select
+import shutil
 import sys
 
 BROKEN_PIPE_STATUS = 141  # 128 + SIGPIPE, as shells report it
@@ -90,3 +91,9 @@ def typed_text(argument: str) -> str:
     if not any("\ud800" <= character <= "\udfff" for character in argument):
         return argument
     return os.fsencode(argument).decode("utf-8", "surrogateescape")
+
+
+def columns() -> int | None:
+    """Width of the terminal, or that in COLUMNS; None: the output goes elsewhere."""
+    is_known = "COLUMNS" in os.environ or (sys.stdout is not None and sys.stdout.isatty())
+    return shutil.get_terminal_size().columns if is_known else None

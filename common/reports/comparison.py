@@ -32,6 +32,7 @@ History = Mapping[str, Sequence[float | None]]
 _PLACES = ("description", "output_dir", "feature_dir", "parallel", "overwrite")  # not compared
 _COLUMNS, _MOST_BARS = 3, 9  # of the figure
 _MOST_SCORES = 12  # side by side in a table
+BASELINE = "baseline"  # group of the lines of what learns nothing
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Run:
         family: of its system.
         settings: all of them.
         scores: of one line of its table, by name.
+        baselines: scores of what learns nothing, by label; they depend on the labels alone.
         histories: of each stage, by its place in the run.
     """
 
@@ -50,6 +52,7 @@ class Run:
     family: str
     settings: Mapping[str, Any]
     scores: Mapping[str, float | None]
+    baselines: Mapping[str, Mapping[str, float | None]]
     histories: Mapping[str, History]
 
     @classmethod
@@ -66,7 +69,10 @@ class Run:
         settings = read_settings(folder)
         histories = {name: stage["history"] for name, stage in finished_stages(folder)}
         family = str(settings.get("family"))
-        return cls(folder, family, settings, scores_of(folder, line), histories)
+        rows = read_form(folder / SCORES, ScoresForm)["rows"]
+        nothing = [row for row in rows if row.get("group") == BASELINE]
+        baselines = {row["label"]: flat_scores(row["scores"]) for row in nothing}
+        return cls(folder, family, settings, _scores_of(rows, folder, line), baselines, histories)
 
 
 def scores_of(run: Path, line: str | None) -> dict[str, float | None]:
@@ -82,7 +88,12 @@ def scores_of(run: Path, line: str | None) -> dict[str, float | None]:
     Raises:
         CheckpointError: the run has no scores, or no such line.
     """
-    rows = read_form(run / SCORES, ScoresForm)["rows"]
+    return _scores_of(read_form(run / SCORES, ScoresForm)["rows"], run, line)
+
+
+def _scores_of(
+    rows: Sequence[Mapping[str, Any]], run: Path, line: str | None
+) -> dict[str, float | None]:
     found = next((row for row in rows if line in (None, row["label"])), None)
     if found is None:
         labels = ", ".join(row["label"] for row in rows)
@@ -105,6 +116,29 @@ def read_runs(folders: Sequence[Path], line: str | None = None) -> dict[str, Run
     names = [run.folder.resolve().name for run in runs]
     unique = len(set(names)) == len(names)
     return {name if unique else str(run.folder): run for name, run in zip(names, runs, strict=True)}
+
+
+def unequal_tests(runs: Mapping[str, Run]) -> list[str]:
+    """Finds runs that were not scored on the same labels in the same way.
+
+    What learns nothing, such as "always silent", has the same scores wherever labels, classes and
+    rules are the same.
+
+    Returns:
+        One sentence for each run that differs from the first one.
+    """
+    (first, base), *others = runs.items()
+    sentences = []
+    for name, run in others:
+        common = base.baselines.keys() & run.baselines.keys()
+        if any(base.baselines[label] != run.baselines[label] for label in common):
+            sentences.append(
+                f"{name} was scored on other recordings, classes or rules than {first}, as the"
+                " baselines differ: their scores do not say which is better."
+            )
+        elif not common:
+            sentences.append(f"Whether {name} and {first} were scored on the same is not known.")
+    return sentences
 
 
 def score_table(runs: Mapping[str, Run]) -> list[list[str]]:
@@ -206,8 +240,9 @@ def _write_html(path: Path, runs: Mapping[str, Run]) -> None:
     titles = [panel.title for panel, _ in overlaid_curves(runs)]
     alt = f"Scores of each run as bars, and its learning curves: {', '.join(titles)}"
     picture = figure_picture(comparison_figure(runs), "One colour for each run", alt)
+    warnings = [Note(sentence) for sentence in unequal_tests(runs)]
     chapters = [
-        Chapter("Scores", [Table("Scores by run", score_table(runs))]),
+        Chapter("Scores", [*warnings, Table("Scores by run", score_table(runs))]),
         Chapter("Settings", [settings]),
         Chapter("Scores and learning curves", [picture]),
     ]

@@ -18,6 +18,8 @@ from common.settings.pipeline import PipelineConfig
 from common.settings.section import Section
 from common.settings.stft import StftConfig
 
+_FEW_TASKS = 12  # that an error names
+
 
 class MultiHostConfig(Section):
     """Processes that train together; null: from Slurm, or from KERAS_DISTRIBUTION_*."""
@@ -397,8 +399,9 @@ def resolve(tasks: Mapping[str, dict], task_id: str, seen: tuple[str, ...] = ())
         ConfigError: no such id, or a circle of `inherits`.
     """
     if task_id not in tasks:
-        known = ", ".join(tasks)
-        raise ConfigError(f"Unknown task id. Expected: one of {known}. Received: {task_id!r}.")
+        raise ConfigError(
+            f"Unknown task id. Expected: {_ids_for(task_id, tasks)}. Received: {task_id!r}."
+        )
     if task_id in seen:
         raise ConfigError(f"`inherits` goes round in a circle: {' -> '.join((*seen, task_id))}.")
     own = dict(tasks[task_id])
@@ -411,6 +414,15 @@ def resolve(tasks: Mapping[str, dict], task_id: str, seen: tuple[str, ...] = ())
     if "published" in own:
         base.pop("published", None)
     return merge(base, own)
+
+
+def _ids_for(task_id: str, tasks: Mapping[str, Any]) -> str:
+    """Names all ids where they are few, else those that look like the given one."""
+    if len(tasks) <= _FEW_TASKS:
+        return f"one of {', '.join(tasks)}"
+    near = difflib.get_close_matches(task_id, tasks, n=3, cutoff=0.6)
+    hint = f". Did you mean {' or '.join(f'`{name}`' for name in near)}?" if near else ""
+    return f"one of {len(tasks)} ids, which the option --list of the training shows{hint}"
 
 
 def merge(base: Mapping, over: Mapping) -> dict:

@@ -14,7 +14,8 @@ DESCRIPTION = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    return train.main(arguments, DESCRIPTION, default_task="segmentation")
+    script = train.Script(DESCRIPTION, "sed_task4.segmentation", "segmentation")
+    return train.main(arguments, script)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import yaml
 from common.cli.base import run_safely
 from common.cli.extract import main as extract
 from common.cli.simulate import main as simulate
-from common.cli.train import plan_lines
+from common.cli.train import plan_lines, task_lines
 from common.errors import TrainingError
 from common.settings.tasks import load_task, read_tasks, resolve
 from seld.cli import main
@@ -23,19 +23,40 @@ def empty_folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_list_shows_every_id_and_the_data_of_published_scores(capsys):
+def _listed(lines):
+    """Ids below the systems, and the lines of published scores by the id above them."""
+    ids, published = [], {}
+    for line in lines:
+        if line.startswith("  ") and line.split()[0] == "published:":
+            published[ids[-1]] = line
+        elif line.startswith("  "):
+            ids.append(line.split()[0])
+    return ids, published
+
+
+def test_list_shows_every_id_of_the_family_and_the_data_of_published_scores(capsys):
     assert main(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    published = [number for number, line in enumerate(lines) if line.split()[0] == "published:"]
-    ids = {number: line.split()[0] for number, line in enumerate(lines) if number not in published}
-    tasks = read_tasks(PARAMS)
-    assert list(ids.values()) == list(tasks)
-    assert all(len(line.split()) > 2 for line in lines)
-    with_scores = [ids[number - 1] for number in published]
-    assert with_scores == [name for name in ids.values() if resolve(tasks, name).get("published")]
-    assert "segment_200ms_macro_f 0.631" in lines[1 + list(ids)[list(ids.values()).index("cnn9")]]
-    assert all("; on " in lines[number] for number in published)
-    assert ids[0] == "seldnet-foa" and lines[0].endswith("(alias 1, 4)")
+    ids, published = _listed(lines)
+    read = read_tasks(PARAMS)
+    tasks = {name: resolve(read, name) for name in read}
+    own = [name for name, task in tasks.items() if task["family"] == "seld"]
+    assert sorted(ids) == sorted(own) and set(published) == {
+        name for name in own if tasks[name].get("published")
+    }
+    assert all("; on " in line for line in published.values())
+    first = next(line for line in lines if line.startswith("  "))
+    assert first.split()[:2] == ["seldnet-foa", "hours"] and first.endswith("(alias 1, 4)")
+    demo = next(line for line in lines if line.startswith("  demo "))
+    assert demo.split()[1] == "minutes" and "seldnet (seld):" in lines
+    assert lines[-1].startswith(f"{len(tasks) - len(own)} tasks of other families: ")
+
+
+def test_the_list_without_a_family_has_all_tasks():
+    lines = task_lines(PARAMS)
+    ids, published = _listed(lines)
+    assert sorted(ids) == sorted(read_tasks(PARAMS))
+    assert "segment_200ms_macro_f 0.631" in published["cnn9"]
 
 
 def test_without_arguments_it_prints_its_usage_and_runs_seldnet_foa(capsys):
@@ -74,10 +95,28 @@ def test_the_plan_shows_the_epochs_of_single_stages():
     assert "  computes    jax on GPU, GPU, float32" in lines
 
 
-def test_an_unknown_id_lists_the_known_ones(capsys):
-    assert main(["17", "x"]) == 2
+@pytest.mark.parametrize(
+    ("given", "near"), [("17", None), ("seldnet-fao", "`seldnet-foa`"), ("dmeo", "`demo`")]
+)
+def test_an_unknown_id_is_one_line_that_names_what_looks_like_it(given, near, capsys):
+    assert main([given, "x"]) == 2
     message = capsys.readouterr().err
-    assert "Unknown task id" in message and "'17'" in message and "demo-published" in message
+    assert "Unknown task id" in message and repr(given) in message and "--list" in message
+    assert message.count("\n") == 1 and len(message) < 300
+    assert near in message if near else "Did you mean" not in message
+
+
+@pytest.mark.parametrize(
+    ("task", "command"),
+    [
+        ("crnn-demo", "python task4_crnn.py crnn-demo mine"),
+        ("cnn9-demo", "python task4_cnn.py cnn9-demo mine"),
+        ("segmentation-demo", "python task4_segmentation.py segmentation-demo mine"),
+    ],
+)
+def test_a_task_of_another_family_is_refused_with_its_command(task, command, capsys, empty_folder):
+    assert main([task, "mine"]) == 2
+    assert command in capsys.readouterr().err and not list(empty_folder.iterdir())
 
 
 def test_a_misspelt_key_is_one_line_without_a_traceback(capsys):
@@ -113,9 +152,11 @@ def test_the_standard_settings_can_be_copied_out_but_overwrite_nothing(capsys, e
 
 
 def test_settings_of_the_current_folder_come_before_the_installed_ones(capsys, empty_folder):
-    (empty_folder / "params.yaml").write_text("tasks: {mine: {description: my own task}}")
+    own = "tasks: {mine: {description: my own task, family: seld, system: seldnet}}"
+    (empty_folder / "params.yaml").write_text(own)
     assert main(["--list"]) == 0
-    assert capsys.readouterr().out.split() == ["mine", "my", "own", "task"]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].split() == ["mine", "hours", "my", "own", "task"]
 
 
 def test_an_interrupt_ends_without_a_traceback(capsys, monkeypatch):

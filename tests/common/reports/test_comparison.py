@@ -36,7 +36,7 @@ def runs(tmp_path):
     for name, f, er in (("weak", 0.5, None), ("synthetic", 0.25, 2.0)):
         rows = [
             {"label": "cnn", "scores": {"f": f, "er": er}},
-            {"label": "silent", "scores": {"f": 0.0, "er": 1.0}},
+            {"group": "baseline", "label": "silent", "scores": {"f": 0.0, "er": 1.0}},
         ]
         settings = {
             "sets": {"train": name},
@@ -93,6 +93,50 @@ def test_many_scores_have_a_row_each_and_runs_a_column(tmp_path, capsys):
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == ["score", "a", "b"]
     assert lines[20] == ["dcase2024", "macro", "s19", "0.250", "0.500"]
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_a_comparison_fits_the_terminal(tmp_path, capsys, monkeypatch, columns):
+    for name, value in (("a_run_with_quite_a_long_name", 0.25), ("another_run", 0.5)):
+        scores = {f"a_long_name_of_a_score_{n}": value + n for n in range(9)}
+        settings = {"sets": {"train": f"{name} " * 9}}
+        write_run(tmp_path / name, [{"label": "all", "scores": scores}], settings)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert (
+        main([str(tmp_path / "a_run_with_quite_a_long_name"), str(tmp_path / "another_run")]) == 0
+    )
+    lines = capsys.readouterr().out.splitlines()
+    tables = [line for line in lines if not line.startswith("Warning")]
+    assert max(map(len, tables)) <= columns
+    words = {word for line in lines for word in line.split()}
+    assert {f"a_long_name_of_a_score_{n}" for n in range(9)} | {"8.250", "8.500"} <= words
+
+
+def _with_baseline(folder, f, name="always active", group="baseline"):
+    rows = [
+        {"group": "system", "label": "all", "scores": {"f": 0.5}},
+        {"group": group, "label": name, "scores": {"f": f}},
+    ]
+    write_run(folder, rows)
+    return str(folder)
+
+
+def test_runs_that_were_scored_on_other_recordings_are_told(tmp_path, capsys):
+    runs = [
+        _with_baseline(tmp_path / name, f) for name, f in zip("abc", (0.1, 0.1, 0.2), strict=True)
+    ]
+    page = tmp_path / "page.html"
+    assert main([*runs, "--out", str(page)]) == 0
+    printed = capsys.readouterr().out
+    warnings = [line for line in printed.splitlines() if line.startswith("Warning: ")]
+    assert len(warnings) == 1 and warnings[0].startswith("Warning: c was scored on other")
+    assert f"Wrote {page}." in printed and "c was scored on other" in page.read_text()
+    assert main(runs[:2]) == 0 and "Warning" not in capsys.readouterr().out
+
+
+def test_runs_without_a_common_baseline_are_told(tmp_path, capsys):
+    runs = [_with_baseline(tmp_path / name, 0.1, name) for name in "ab"]
+    assert main(runs) == 0 and "Whether b and a were scored on the same" in capsys.readouterr().out
 
 
 def test_runs_of_different_families_are_refused(runs, tmp_path, capsys):
@@ -187,8 +231,10 @@ def test_sections_in_a_list_are_compared_by_their_names(tmp_path, capsys):
     parts = [{"name": "weak", "batch_size": 2}, {"name": "strong", "batch_size": 4}]
     more = [{"name": "unlabelled", "batch_size": 8}, *parts]
     for name, each in (("a", parts), ("b", more)):
-        row = {"label": "m", "scores": {"f": 0.5}}
-        write_run(tmp_path / name, [row], {"sets": {"parts": each}})
+        rows = [
+            {"group": group, "label": group, "scores": {"f": 0.5}} for group in ("m", "baseline")
+        ]
+        write_run(tmp_path / name, rows, {"sets": {"parts": each}})
     assert main([str(tmp_path / "a"), str(tmp_path / "b")]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[5:] == [

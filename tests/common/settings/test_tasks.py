@@ -128,9 +128,15 @@ def test_a_circle_of_inheritance_is_named():
         resolve({"1": {"inherits": 2}, "2": {"inherits": "1"}}, "1")
 
 
-def test_an_unknown_id_lists_the_known_ones():
-    with pytest.raises(ConfigError, match=r"one of seldnet-foa, .*demo.*Received: '17'"):
-        load_task(PARAMS, "17")
+def test_an_unknown_id_of_a_short_file_lists_the_known_ones(tmp_path):
+    path = write(tmp_path, {"mine": {}, "other": {}})
+    with pytest.raises(ConfigError, match=r"Expected: one of mine, other. Received: '17'"):
+        load_task(path, "17")
+
+
+def test_an_unknown_id_of_a_long_file_names_those_that_look_like_it():
+    with pytest.raises(ConfigError, match=r"Did you mean `crnn-demo` or `.*Received: 'crn-demo'"):
+        load_task(PARAMS, "crn-demo")
 
 
 def test_overrides_reach_nested_keys_and_read_values_as_yaml():
