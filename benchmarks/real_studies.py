@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from benchmarks.measure import ROOT, table
 from benchmarks.real_learners import Learner, Scenes, as_setting, evaluate, evaluation
-from benchmarks.seed_runs import Scores, minutes_of, scores_of, spread_text
+from benchmarks.seed_runs import Scores, minutes_of, published_of, scores_of, spread_text
 from benchmarks.sound_folders import classes_of, find_background_halves, find_halves, link
 from common.settings.tasks import load_task
 from common.simulation.measured.table import response_digest
@@ -395,7 +395,7 @@ class RebuiltPlan:
         rows += [
             [label, *LOCATION.cells([scores_of(runs[0], label)])] for label in LOCATION.baselines
         ]
-        published = LOCATION.cells([scores_of(runs[0], "published")])
+        published = LOCATION.cells([published_of(runs[0])])
         rows.append(["*published, the recordings themselves, mean of the folds*", *published])
         notes = (
             f"{seeds_text(self.seeds)} {self.learner.label.capitalize()}, {minutes_text(runs)}"

@@ -63,6 +63,12 @@ def scores_of(run: Path, label: str) -> Scores:
     return next(row["scores"] for row in rows if row["label"] == label)
 
 
+def published_of(run: Path) -> Scores:
+    """The published scores in the table of a run, whose label names their dataset."""
+    rows = json.loads((run / SCORES).read_text(encoding="utf-8"))["rows"]
+    return next(row["scores"] for row in rows if row["group"] == "published")
+
+
 def minutes_of(run: Path) -> float | None:
     """Minutes that a run took; None: it was resumed."""
     path = run / MINUTES

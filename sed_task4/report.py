@@ -131,12 +131,13 @@ def score_blocks(report: ScoreReport | None, chosen: Mapping[str, str]) -> list[
     """
     if report is None:
         return [Note(reports.NO_SCORES)]
-    published = next((row.scores for row in report.rows if row.group == "published"), {})
+    found = ((row.label, row.scores) for row in report.rows if row.group == "published")
+    label, published = next(found, ("", {}))
     cards = []
     scores = report.rows[0].scores
     for name in [name for name in chosen if name in scores]:
         known = name in published
-        remark = f"published: {format_score(name, published[name])}" if known else ""
+        remark = f"{label}: {format_score(name, published[name])}" if known else ""
         cards.append((chosen[name], format_score(name, scores[name]), remark))
     groups = {row.label: row.group for row in report.rows}
     tables = [

@@ -115,11 +115,12 @@ def score_blocks(task: TaskConfig, scores: Mapping[str, Any]) -> list[Block]:
     views = [scoring.views(row["scores"]) for row in rows]
     titles = list(dict.fromkeys(title for of_row in views for title in of_row))
     pairs = zip(rows, views, strict=True)
-    of_published = (of.get(titles[0], {}) for row, of in pairs if row["group"] == "published")
-    published: Mapping[str, float] = next(of_published, {})
+    known = ((row, of) for row, of in pairs if row["group"] == "published")
+    found = ((row["label"], of.get(titles[0], {})) for row, of in known)
+    label, published = next(found, ("", {}))
     cards = []
     for name, heading in scoring.headings.items():
-        remark = f"published: {format_score(name, published[name])}" if name in published else ""
+        remark = f"{label}: {format_score(name, published[name])}" if name in published else ""
         cards.append((heading, format_score(name, views[0][titles[0]][name]), remark))
     tables = [_score_table(title, scoring.headings, rows, views) for title in titles]
     return [Cards(cards), *tables, *map(Note, scores["notes"]), Note(scoring.explained)]

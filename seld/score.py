@@ -22,6 +22,7 @@ from common.metrics.score_table import (
     ScoreTable,
     ScoreTables,
     format_score,
+    name_published,
     published_scores,
 )
 from common.settings.section import Section
@@ -470,7 +471,8 @@ def _report_of_task(options: argparse.Namespace) -> ScoreReport | LocationReport
     report = score_folder(*folders, task.dataset, splits=options.splits, published=task.published)
     if task.published:
         of_task = f"Published: task {options.task}, {task.description}."
-        report = replace(report, notes=(*report.notes, of_task, *task.published_notes))
+        rows = name_published(report.rows, task.published_label)
+        report = replace(report, rows=rows, notes=(*report.notes, of_task, *task.published_notes))
     return report
 
 
@@ -497,9 +499,10 @@ def _year_report(options: argparse.Namespace, task: Any = None) -> LocationRepor
     if not published:
         return report
     of_task = f"Published: task {options.task}, {task.description}."
+    values = published_rows(published, report.rules[0])
     return replace(
         report,
-        rows=(*report.rows, *published_rows(published, report.rules[0])),
+        rows=(*report.rows, *name_published(values, task.published_label)),
         notes=(*report.notes, of_task, *task.published_notes),
     )
 

@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from common.io.tables import to_text
@@ -145,3 +145,11 @@ def published_scores(
             f"Unknown published score. Expected: some of {', '.join(known)}. Received: {unknown}."
         )
     return dict(published or {})
+
+
+def name_published(rows: Sequence[Any], label: str) -> tuple[Any, ...]:
+    """Rows of a report; the line of published scores has a label that names their dataset.
+
+    Beside scores on other recordings, which may be simulated, "published" alone would mislead.
+    """
+    return tuple(replace(row, label=label) if row.group == "published" else row for row in rows)

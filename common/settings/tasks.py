@@ -214,6 +214,9 @@ class BaseTask(Section):
     published: dict[str, float] | None = Field(
         None, description="Published scores, shown next to those of the run."
     )
+    published_dataset: str | None = Field(
+        None, description="Short name of the dataset that they were measured on, for tables."
+    )
     published_on: str | None = Field(
         None, description="Data, folds and metrics that the published scores were measured on."
     )
@@ -269,6 +272,11 @@ class BaseTask(Section):
                 " Leave it out."
             )
         return dict(changes)
+
+    @property
+    def published_label(self) -> str:
+        """Label of the line of published scores, which names their dataset."""
+        return f"published, {self.published_dataset or 'dataset not said'}"
 
     @property
     def published_notes(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from common.errors import ConfigError
 from common.family import load
 from common.features.frontend import Frontend
 from common.io.files import write_json, write_text
+from common.metrics.score_table import name_published
 from common.settings.folds import FoldConfig
 from common.settings.section import Section
 from common.settings.tasks import BaseTask, TrainingConfig
@@ -273,7 +274,8 @@ class BaseExperiment(ABC, Generic[Task, Result]):
     def write_scores(self, report: Any, folder: Path) -> str:
         """Writes `scores.json` and `scores.txt` of a score report; returns the text."""
         notes = (*report.notes, *model_notes(folder), *self.task.published_notes)
-        report = dataclasses.replace(report, notes=notes)
+        rows = name_published(report.rows, self.task.published_label)
+        report = dataclasses.replace(report, rows=rows, notes=notes)
         write_json(folder / "scores.json", report.to_dict())
         write_text(folder / "scores.txt", report.to_text() + "\n")
         return report.to_text()

@@ -69,7 +69,14 @@ def test_one_command_simulates_extracts_trains_and_scores(folder, run):
     assert len(list((folder / "dataset" / "foa_dev").glob("*.wav"))) == 8
     scores = json.loads((run / "scores.json").read_text())
     labels = [row["label"] for row in scores["rows"]]
-    assert {"all", "overlap 1", "overlap 2", "room 0", "always silent", "published"} <= set(labels)
+    assert {
+        "all",
+        "overlap 1",
+        "overlap 2",
+        "room 0",
+        "always silent",
+        "published, TAU 2019 FOA",
+    } <= set(labels)
     assert all(
         0 <= scores["rows"][0]["scores"]["dcase2019"][name] <= 2
         for name in ("er", "f", "frame_recall")

@@ -347,7 +347,9 @@ def test_the_command_prints_the_table_beside_the_published_values(short_recordin
         make_recordings(), DATASET, published={"er": 0.35, "f": 0.8, "doa_error_deg": 30.8}
     )
     assert expected.to_text().splitlines()[3] in printed.splitlines()  # the line of all recordings
-    assert re.search(r"^published +- +0\.350 +80\.0 % +30\.8 +84\.0 %", printed, re.MULTILINE)
+    assert re.search(
+        r"^published, TAU 2019 MIC +- +0\.350 +80\.0 % +30\.8 +84\.0 %", printed, re.MULTILINE
+    )
     assert "Published: task 2, " in printed
     assert json.loads(Path("scores.json").read_text())["rows"][0]["n_recordings"] == 4
 

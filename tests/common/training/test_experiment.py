@@ -13,11 +13,18 @@ from common.training.system import Stage
 
 
 @dataclass(frozen=True)
+class Row:
+    group: str
+    label: str
+
+
+@dataclass(frozen=True)
 class Report:
     notes: tuple[str, ...]
+    rows: tuple[Row, ...] = (Row("all", "all"), Row("published", "published"))
 
     def to_dict(self):
-        return {"notes": list(self.notes)}
+        return {"notes": list(self.notes), "labels": [row.label for row in self.rows]}
 
     def to_text(self):
         return "\n".join(self.notes)
@@ -52,7 +59,12 @@ def experiment(*names: str, overwrite: tuple[str, ...] = ()) -> Experiment:
         for number, name in enumerate(names)
     ]
     stages = [Stage(name, lambda shape: None, {}, {}, {}) for name in ("first", "second")]
-    task = SimpleNamespace(folds=folds, published_notes=("published",), overwrite=overwrite)
+    task = SimpleNamespace(
+        folds=folds,
+        published_notes=("published",),
+        published_label="published, X",
+        overwrite=overwrite,
+    )
     return Experiment(task, SimpleNamespace(stages=lambda task: stages), None)
 
 
@@ -65,6 +77,11 @@ def test_each_fold_has_scores_and_all_together(tmp_path):
     assert [scores(tmp_path / name) for name in "ab"] == [["a", "published"], ["b", "published"]]
     assert scores(tmp_path) == ["a", "b", "published"]
     assert (tmp_path / "scores.txt").read_text() == "a\nb\npublished\n"
+
+
+def test_published_scores_stand_beside_others_with_their_dataset(tmp_path):
+    experiment("a").run([], tmp_path)
+    assert json.loads((tmp_path / "scores.json").read_text())["labels"] == ["all", "published, X"]
 
 
 def test_a_single_fold_has_no_scores_of_its_own(tmp_path):
