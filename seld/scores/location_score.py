@@ -205,7 +205,7 @@ def class_cells(
     number: int,
     intervals: Mapping[str, np.ndarray] | None = None,
 ) -> list[str]:
-    """Writes the scores of one class, perhaps with their intervals.
+    """Writes the scores of one class, perhaps with their intervals; no angle without a match.
 
     Args:
         values: scores by class (K,), by name.
@@ -214,8 +214,12 @@ def class_cells(
         intervals: lower and upper ends by class, (K, 2), by name.
     """
     cells = []
+    # Without a match the official error is 180 degrees, which is in the mean but measures nothing.
+    is_matched = values["recall"][number] > 0
     for name in names:
         text = format_score(name, float(values[name][number]))
+        if name == "doa_error_deg" and not is_matched:
+            text = UNDEFINED
         ends = np.full(2, np.nan) if intervals is None else intervals[name][number]
         if np.isfinite(ends).all():
             low, high = (format_score(name, float(end)) for end in ends)

@@ -177,8 +177,11 @@ class Scoring2019(Scoring):
         lines = [["", *(self.headings[name] for name in names), "events"]]
         for k, (label, scorer) in enumerate(zip(classes, scorers, strict=True)):
             scores = scorer.result()
+            values = {name: getattr(scores, name) for name in names}
+            if not scores.directions.n_pairs:  # the definition of 2019 has 0 degrees here
+                values["doa_error_deg"] = None
             known = scores.detection.n_reference or scores.detection.n_estimate
-            numbers = [format_score(n, getattr(scores, n) if known else None) for n in names]
+            numbers = [format_score(n, values[n] if known else None) for n in names]
             lines.append([label, *numbers, str(np.count_nonzero(events == k))])
         return lines
 

@@ -14,7 +14,7 @@ from seld.metrics.location_aware import LocationScorer
 from seld.metrics.years import YEARS
 from seld.recordings.csv_formats import write_rows
 from seld.recordings.rows import ONSCREEN, SOURCE, no_rows
-from seld.scores.location_score import LocationRecording, location_report
+from seld.scores.location_score import LocationRecording, class_cells, location_report
 from seld.scores.year_folders import formats_of, parse_year_name, score_year_folder
 from tests.seld.metrics.test_location_aware import noisy, random_rows
 
@@ -245,3 +245,13 @@ def test_a_task_of_a_year_brings_its_scorer_formats_classes_and_published_values
 def test_options_of_the_years_need_a_scorer(tmp_path, capsys):
     assert score.main([str(tmp_path), str(tmp_path), "--ignore-missing"]) == 2
     assert "--ignore-missing: for the scorers of 2020 to 2025" in capsys.readouterr().err
+
+
+def test_a_class_without_matches_has_no_angle_in_its_line():
+    values = {
+        "f": np.array([0.5, 0.0]),
+        "doa_error_deg": np.array([12.0, 180.0]),
+        "recall": np.array([0.5, 0.0]),
+    }
+    assert class_cells(values, ("f", "doa_error_deg"), 0) == ["50.0 %", "12.0"]
+    assert class_cells(values, ("f", "doa_error_deg"), 1) == ["0.0 %", "-"]
