@@ -198,6 +198,9 @@ def bandwidth_hz(samples: np.ndarray, rate_hz: int) -> float:
     highest_from = np.maximum.accumulate(level_db[::-1])[::-1]  # of this bin and all above
     step = round(_FALL_HZ / _BIN_HZ)
     falls = level_db[:-step] - highest_from[step:] >= _FALL_DB
+    # Bins that leakage of the window fills are part of the fall, not its edge.
+    before = np.lib.stride_tricks.sliding_window_view(np.pad(level_db, (step, 0), "edge"), step + 1)
+    falls &= level_db[:-step] >= before.max(axis=1)[:-step] - _FALL_DB / 2
     # The first bins are those of a direct current, which ends steeply, too.
     edges = np.flatnonzero(falls & (np.arange(len(falls)) * _BIN_HZ >= _LOWEST_EDGE_HZ))
     return float((edges[-1] + 1) * rate_hz / n_bins) if len(edges) else rate_hz / 2
