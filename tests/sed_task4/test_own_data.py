@@ -183,7 +183,7 @@ def test_a_simulation_counts_groups_files_and_changes_of_own_sounds(tmp_path, ca
     task = load_task(PARAMS, "sounds-crnn", settings)
     with caplog.at_level("INFO"):
         Task4Simulator.of_task(task).select_sounds([0, 1, 2])
-    assert "low: training 2 / 2, validation and test 1 / 1, evaluation 1 / 1" in caplog.text
+    assert "low: training 1 / 1, validation and test 1 / 1, evaluation 2 / 2" in caplog.text
     # Tones are written as if at 8000 Hz, so that they last twice as long.
     assert "8 file(s); 2 longer than `simulation.longest_source_s`, 5 s" in caplog.text
     assert "; 8 resampled to 16000 Hz." in caplog.text
