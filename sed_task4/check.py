@@ -14,7 +14,8 @@ from common.simulation.dataset_folder import SETTINGS_FILE
 from sed_task4 import dataset as data
 from sed_task4.clips.clip_groups import group_problems, sources_of
 from sed_task4.clips.layouts import Layout, subset_place
-from sed_task4.clips.published import CHALLENGE_CLASSES
+from sed_task4.clips.published import is_own
+from sed_task4.clips.row_problems import collected_rows
 from sed_task4.config import TaskConfig
 from sed_task4.dataset import Clip, DatasetConfig, certain_events, find_clips, labels_of
 from sed_task4.labels import event_array, multi_hot
@@ -50,6 +51,12 @@ PUBLISHED: Mapping[Layout, Mapping[str, int]] = {
     "desed2024": _OF_2021,  # the recipe does not give the number of MAESTRO's windows
 }
 _MANY_MISSING = 0.1  # part of the clips of a subset
+_ROWS_SHOWN = 10
+_MIX_THEM = (
+    "Have the simulator mix them into scenes: inherit `sounds-crnn`, set `simulation.source_dir` to"
+    " their folder, <class>/*.wav, and `simulation.background_dir` to recordings without events,"
+    " see docs/own-data.md."
+)
 
 
 def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
@@ -64,13 +71,8 @@ def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
     found: dict[str, list[Clip]] = {}
     lacking: dict[str, list[str]] = {}
     for name in task.set_names:
-        notes: list[str] = []
-        try:
-            found[name], lacking[name] = find_clips(task.dataset_dir, dataset, name, notes)
-        except DataError as error:
-            report.error(f"{name}: {error}")
-        for note in notes:
-            report.warn(note)
+        if (both := _find(task, name, report)) is not None:
+            found[name], lacking[name] = both
     _count_clips(task, report, found, lacking)
     facts = {}
     for name, clips in found.items():
@@ -81,6 +83,7 @@ def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
         )
         _check_events(report, name, clips, dataset.classes)
         _check_ends(report, name, clips, facts[name])
+    _check_sounds(task, report, found, facts)
     checks.check_copies(report, _apart(task, facts))
     _check_disjoint(task, report, found)
     _check_groups(task, report, found)
@@ -93,6 +96,56 @@ def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
         checks.report_sources(report, lambda: own_sources(task), simulated)
 
 
+def _find(
+    task: TaskConfig, subset: str, report: DatasetReport
+) -> tuple[list[Clip], list[str]] | None:
+    """Finds the clips of a subset; reports all faults of its tables, and then finds none."""
+    notes: list[str] = []
+    clips = None
+    with collected_rows() as rows:
+        try:
+            clips = find_clips(task.dataset_dir, task.dataset, subset, notes)
+        except DataError as error:
+            report.error(f"{subset}: {error}")
+    problems = list(rows.values())
+    for problem in problems[:_ROWS_SHOWN]:
+        report.error(f"{subset}: {problem}")
+    if len(problems) > _ROWS_SHOWN:
+        report.error(f"{subset}: {len(problems) - _ROWS_SHOWN} more row(s) cannot be used.")
+    for note in notes:
+        report.warn(note)
+    return None if problems else clips
+
+
+def _check_sounds(
+    task: TaskConfig,
+    report: DatasetReport,
+    found: Mapping[str, Sequence[Clip]],
+    facts: Mapping[str, Sequence[AudioFacts]],
+) -> None:
+    """Warns of isolated sounds, of bandwidths by class, and of copies that a hold-out divides."""
+    if (task.dataset_dir / SETTINGS_FILE).is_file():
+        return
+    by_class: dict[str, list[AudioFacts]] = {name: [] for name in task.dataset.classes}
+    for subset in [name for name in task.sets.learned if name in found]:
+        pairs = list(zip(found[subset], facts[subset], strict=True))
+        sounds = [(known, _n_events(clip)) for clip, known in pairs if _is_labelled(clip)]
+        checks.check_isolated(report, subset, sounds, task.dataset.clip_s, _MIX_THEM)
+        for clip, known in pairs:
+            for name in labels_of(clip):
+                by_class[name].append(known)
+    checks.check_bandwidths(report, by_class, task.features.highest_hz(task.dataset.sample_rate_hz))
+    for subset in task.sets.fractions:
+        if subset in found and not sources_of(subset, found[subset]).has_groups:
+            checks.check_divided(report, subset, facts[subset])
+
+
+def _n_events(clip: Clip) -> int:
+    """Events of a strongly labelled clip, classes of a weakly labelled one."""
+    events = certain_events(clip)
+    return len(labels_of(clip)) if events is None else len(events)
+
+
 def _count_clips(
     task: TaskConfig,
     report: DatasetReport,
@@ -100,7 +153,7 @@ def _count_clips(
     lacking: Mapping[str, Sequence[str]],
 ) -> None:
     """Counts the clips of each subset next to the published number, and unmatched files."""
-    own = not set(CHALLENGE_CLASSES) <= set(task.dataset.classes)
+    own = is_own(task.dataset.classes)
     rows = []
     for subset, clips in found.items():
         missing, published = lacking[subset], PUBLISHED[task.dataset.layout].get(subset, "-")

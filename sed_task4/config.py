@@ -266,7 +266,11 @@ class TaskConfig(BaseTask):
     sets: SetsConfig = SetsConfig()
     features: FeatureConfig
     training: Task4Training = Task4Training()
-    second_pass: SecondPassConfig = SecondPassConfig()
+    second_pass: SecondPassConfig | None = Field(
+        SecondPassConfig(),
+        description="Second pass of the system crnn_two_pass; null: the first pass alone, which"
+        " needs no `sets.unlabelled`.",
+    )
     decoding: DecodingConfig = DecodingConfig()
     scoring: ScoringConfig = ScoringConfig()
     simulation: SimulationConfig = SimulationConfig()
@@ -296,8 +300,19 @@ class TaskConfig(BaseTask):
                 f"`pipeline.padding: mean` does not fit the magnitudes of {self.features.kind}."
                 " Expected: repeat; `features.pad_value` says how clips are padded."
             )
+        if self.second_pass is None and self.sets.unlabelled:
+            raise ValueError(
+                "`second_pass: null` learns from no unlabelled clips. Expected: `sets.unlabelled:"
+                " null`, and `sets.statistics` of labelled subsets. Received:"
+                f" {self.sets.unlabelled}."
+            )
         self.decoding.resolved(self.dataset.classes, self.features.hop_s)
         return self
+
+    @property
+    def later_pass(self) -> SecondPassConfig:
+        """Settings of a second pass where there is one; else the defaults, which nothing reads."""
+        return self.second_pass or SecondPassConfig()
 
     def _check_labels_of_parts(self) -> None:
         places = LAYOUTS[self.dataset.layout]
@@ -355,11 +370,12 @@ class TaskConfig(BaseTask):
     @property
     def batch_sizes(self) -> list[int]:
         """Batch sizes of both passes, or of the parts, which devices share evenly."""
+        second = self.second_pass
+        later: list[int] = [] if second is None else [second.batch_size or self.pipeline.batch_size]
         if self.sets.parts:
-            second = self.second_pass.batch_size or self.pipeline.batch_size
-            later = [second] if self.sets.unlabelled else []
+            later = later if self.sets.unlabelled else []
             return [*(part.batch_size for part in self.sets.parts), *later]
-        return [self.pipeline.batch_size, self.second_pass.batch_size or self.pipeline.batch_size]
+        return [self.pipeline.batch_size, *later]
 
     @property
     def batch_text(self) -> str:

@@ -15,7 +15,8 @@ from common.io.tables import header_of, number_hint, parse_table, read_text, to_
 from common.settings.classes import MappedClasses
 from sed_task4.clips.embeddings import EmbeddingPlace, EmbeddingsConfig
 from sed_task4.clips.layouts import SUFFIXES, Layout, SubsetPlace, subset_place
-from sed_task4.clips.published import CHALLENGE_CLASSES, is_published
+from sed_task4.clips.published import CHALLENGE_CLASSES, is_own, is_published
+from sed_task4.clips.row_problems import refuse_row
 from sed_task4.labels import joined_classes, with_aliases
 
 if TYPE_CHECKING:  # pandas takes a second to import: settings are read without it
@@ -152,8 +153,8 @@ def find_root(dataset_dir: Path) -> Path:
         received = ", ".join(found[:_NAMES_SHOWN]) or "an empty folder"
     raise DataError(
         f"There is no dataset in {dataset_dir}. Expected: folders metadata/ and audio/, there or in"
-        f" dataset/. Received: {received}. Set `dataset_dir` to the unpacked dataset, or write one"
-        " with `python simulate.py <task-id>`."
+        f" dataset/. Received: {received}. Set `dataset_dir` to the dataset, yours or unpacked (see"
+        " docs/own-data.md), or write one with `python simulate.py <task-id>`."
     )
 
 
@@ -198,7 +199,8 @@ def find_clips(
     if metadata is not None:
         names, tags, events = _read_labels(metadata, place, dataset, notes)
     else:
-        names, tags, events = _audio_alone(audio_dir, root, place, notes)
+        own = is_own(dataset.classes)
+        names, tags, events = _audio_alone(audio_dir, root, place, notes, own)
     groups = parse_groups(_read_text(metadata), str(metadata)) if metadata is not None else {}
     if place.kind in ("strong", "soft"):
         names = _with_empty(names, events, place, dataset, audio_dir, notes)
@@ -210,9 +212,10 @@ def find_clips(
     sounds = _sounds_in(wanted, [audio_dir, *folders])
     missing = [name for name in wanted if name not in sounds.paths]
     if wanted and not sounds.paths:
+        remedy = "Put it there" if is_own(dataset.classes) else "Download the audio"
         raise DataError(
             f"None of the {len(wanted)} clips that {metadata} lists is in {audio_dir}, such as"
-            f" {wanted[0]}. Download the audio, or set `dataset_dir` to where it is."
+            f" {wanted[0]}. {remedy}, or set `dataset_dir` to where it is."
         )
     if sounds.renamed:
         pairs = [f"{file} for {name}" for name, file in sounds.renamed.items()]
@@ -290,13 +293,23 @@ def _note(notes: list[str] | None, text: str, level: int = logging.WARNING) -> N
 
 
 def _audio_alone(
-    audio_dir: Path, root: Path, place: SubsetPlace, notes: list[str] | None
+    audio_dir: Path, root: Path, place: SubsetPlace, notes: list[str] | None, own: bool
 ) -> "Labels":
-    """Lists the recordings of a subset that may lack metadata."""
+    """Lists the recordings of a subset that may lack metadata; `own`: no published classes."""
     if not (place.may_lack_labels or place.kind == "unlabelled") or not audio_dir.is_dir():
+        remedy = "Unpack the dataset there, run `python simulate.py <task-id>`,"
+        if own:
+            columns = WEAK_COLUMNS if place.kind == "weak" else STRONG_COLUMNS
+            remedy = (
+                f"Write it, with the columns {', '.join(columns)} and the recordings in"
+                f" {audio_dir}, name other subsets in `sets`, simulate scenes of isolated sounds"
+                " with `python simulate.py <task-id>` (see docs/own-data.md),"
+            )
+            if place.kind == "unlabelled":
+                remedy = f"Put unlabelled recordings into {audio_dir}, name none in `sets`,"
         raise DataError(
-            f"There is no metadata file {root / place.metadata}.tsv or .csv. Unpack the dataset"
-            " there, run `python simulate.py <task-id>`, or correct `dataset_dir`."
+            f"There is no metadata file {root / place.metadata}.tsv or .csv. {remedy} or correct"
+            " `dataset_dir`."
         )
     names, others = list_sounds(audio_dir)
     unusable = [name for name in names if not is_file_name(name)]
@@ -667,30 +680,28 @@ def _check(
     remedy: str = "Correct the row.",
     times: bool = False,
 ) -> None:
-    """Refuses the first row that is not good; `times`: hints at the format of its numbers."""
-    if not good.all():
-        line = good.index[~good][0]
+    """Refuses rows that are not good; `times`: hints at the format of their numbers."""
+    for line in good.index[~good]:
         row = table.loc[line]
         received = ", ".join(f"{name} {str(value)[:80]!r}" for name, value in row.items())
         hint = number_hint(row["onset"], row["offset"]) if times else ""
         start = f"{source}, line {line}: expected {expected}."
-        raise DataError(f"{start} Received: {received}.{hint} {remedy}")
+        refuse_row(source, line, f"{start} Received: {received}.{hint} {remedy}")
 
 
 def _check_labels(labels: "pd.Series", classes: Sequence[str], source: str) -> None:
-    unknown = labels[~labels.isin(list(classes))]
-    if len(unknown):
-        name = unknown.iloc[0]
+    for line, name in labels[~labels.isin(list(classes))].items():
         whole = [part.strip() for part in name.split(LABEL_SEPARATOR)]
         remedy = "Correct the row, or add the class to `dataset.classes`."
         if len(whole) > 1 and set(whole) <= set(classes):
             remedy = "A row of strong labels has one class: write a row for each."
         elif set(name) & set("\"'") and name.strip("\"'") in classes:
             remedy = "Correct the quotes of the row: a field has them around it, both or none."
-        raise DataError(
-            f"{source}, line {unknown.index[0]}: unknown class {name[:80]!r}. Expected: one of "
-            f"{', '.join(classes)}. {remedy}"
+        problem = (
+            f"{source}, line {line}: unknown class {name[:80]!r}. Expected: one of"
+            f" {', '.join(classes)}. {remedy}"
         )
+        refuse_row(source, int(str(line)), problem)
 
 
 def cut_events(

@@ -163,7 +163,10 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         learns_from_unlabelled = any(stage.learns_from == "predictions" for stage in stages)
         if learns_from_unlabelled and not self.task.sets.unlabelled:
             name = self.task.system
-            raise ConfigError(f"{name} learns from unlabelled clips: set `sets.unlabelled`.")
+            raise ConfigError(
+                f"{name} learns from unlabelled clips. Expected: `sets.unlabelled`, or"
+                " `second_pass: null` for the first pass alone. Received: neither."
+            )
         self._check_changes()
 
     def _check_changes(self) -> None:
@@ -436,7 +439,7 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
             unlabelled,
             task.dataset.classes,
             before.thresholds,
-            task.second_pass.pseudo_labels,
+            task.later_pass.pseudo_labels,
             folder / "pseudo_labels",
         )
         return dataclasses.replace(unlabelled, label_shards=shards)
@@ -463,7 +466,7 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
             stage, train, validation, statistics, pipeline, task.seed, training, model_input
         )
         clip_result = partial(self.clip_result, lengths_s=lengths_s)
-        warm = stage.learns_from == "predictions" and task.second_pass.warm_start
+        warm = stage.learns_from == "predictions" and task.later_pass.warm_start
         start = before.model if warm and before is not None else None
 
         data_sets = self.data_sets(store)
@@ -481,7 +484,7 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
 
     def _training(self, stage: Stage) -> tuple[Task4Training, PipelineConfig]:
         """Training and pipeline settings of a stage."""
-        training, pipeline, second = self.task.training, self.task.pipeline, self.task.second_pass
+        training, pipeline, second = self.task.training, self.task.pipeline, self.task.later_pass
         if stage.learns_from == "labels":
             return training, pipeline
         changes = {name: getattr(second, name) for name in ("epochs", "learning_rate")}

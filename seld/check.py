@@ -13,6 +13,7 @@ from common.datasets.checks import (
     check_audio,
     check_classes,
     check_copies,
+    check_isolated,
     count_classes,
     examine,
     polyphony,
@@ -35,6 +36,10 @@ from seld.simulation.simulator import own_sources
 _SPEED_OF_SOUND_M_S = 343.0
 _TOLERANCE_S = 0.05  # labels may end so much later than the recording
 _PROBLEMS_SHOWN = 10
+_MIX_THEM = (
+    "Have the simulator put them into rooms: inherit `sounds-seld` and set `simulation.source_dir`"
+    " to a folder of them, <class>/*.wav, see docs/own-data.md."
+)
 _ALIKE = "directions {} cannot be distinguished."
 _ODD = {
     "late": "events that begin right after their end, which are not scored",
@@ -85,7 +90,8 @@ def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
             f"{len(cut)} file(s) are longer than {longest_s:g} s, the rest is cut off:", cut
         )
     check_copies(report, {f"split {split}": [facts[r] for r in of] for split, of in splits.items()})
-    _check_labels(report, dataset, splits, facts)
+    n_events = _check_labels(report, dataset, splits, facts)
+    _check_isolated(task, report, n_events, facts)
     if dataset.skip_silent:  # known of those that were decoded
         sets = {name: [r for r in of if not facts[r].silent] for name, of in sets.items()}
     _check_conditions(task, report, sets)
@@ -173,9 +179,14 @@ def _check_labels(
     dataset: DatasetConfig,
     splits: Mapping[int, Sequence[Recording]],
     facts: Mapping[Recording, AudioFacts],
-) -> None:
-    """Reads all metadata; reports unusable rows, odd labels and the table of classes."""
+) -> dict[Recording, int]:
+    """Reads all metadata; reports unusable rows, odd labels and the table of classes.
+
+    Returns:
+        Number of events of each recording whose metadata can be used.
+    """
     counts, unusable, notes = {}, [], list[str]()
+    n_events: dict[Recording, int] = {}
     odd: dict[str, list[str]] = {what: [] for what in _ODD}
     for split, members in splits.items():
         tables = [Events.from_array(np.zeros((0, 6)))]
@@ -187,6 +198,7 @@ def _check_labels(
             except DataError as error:
                 unusable.append(str(error))
                 continue
+            n_events[recording] = int(np.sum(_begins(tables[-1])))
             for what in _odd_labels(recording, tables[-1], duration_s):
                 odd[what].append(recording.name)
         if labelled:
@@ -207,6 +219,21 @@ def _check_labels(
             report.warn(f"{len(names)} recording(s) have {_ODD[what]}:", names)
     if counts:
         check_classes(report, dataset.classes, counts)
+    return n_events
+
+
+def _check_isolated(
+    task: TaskConfig,
+    report: DatasetReport,
+    n_events: Mapping[Recording, int],
+    facts: Mapping[Recording, AudioFacts],
+) -> None:
+    """Warns of recordings to train on that are isolated sounds, unless they were simulated."""
+    if (task.dataset_dir / SETTINGS_FILE).is_file():
+        return
+    trained = {split for fold in task.folds for split in fold.train}
+    sounds = [(facts[each], n) for each, n in n_events.items() if each.split in trained]
+    check_isolated(report, "recordings", sounds, task.dataset.recording_s, _MIX_THEM)
 
 
 def _check_groups(

@@ -324,8 +324,9 @@ def find_recordings(
     if not recordings:
         raise DataError(
             f"{audio_dir} holds no .wav file nor any other recording. Expected: the recordings of"
-            f" the {set_name} set. Unpack the dataset there, write one with `python simulate.py"
-            " <task-id>`, or set `dataset_dir` to where it is."
+            f" the {set_name} set. Unpack the dataset there, list your own recordings in"
+            f" {dataset_dir / LIST_NAME}, write a dataset with `python simulate.py <task-id>`, or"
+            " set `dataset_dir` to where it is."
         )
     metadata_dir, layout = audio_dir.parent / f"metadata_{set_name}", dataset.published
     has_metadata = metadata_dir.is_dir()
@@ -388,8 +389,8 @@ def check_pairs(
     if problems:
         raise DataError(
             f"Each recording needs a metadata file of the same name and the reverse;"
-            f" {'; '.join(problems)}. Unpack the dataset again, or move the files without a"
-            " counterpart away."
+            f" {'; '.join(problems)}. Add the missing files (unpack a published dataset again), or"
+            " move the files without a counterpart away."
         )
 
 

@@ -71,7 +71,7 @@ LONG = (
         changes=(("epochs=60", "epochs=2"),),
     ),
     Long(r"seld\.py (seldnet20\S+|multi-accdoa-demo|accdoa-demo|einv2|salsa-foa) a", TRAINS),
-    Long(r"task4_(crnn|cnn)\.py \S+ \S+( .*)?", TRAINS),
+    Long(r"task4_(crnn|cnn)\.py (?!kitchen|office)\S+ \S+( .*)?", TRAINS),
     Long(
         r"-m sed_task4\.segmentation\.mixing .*",
         "needs recordings",
@@ -148,6 +148,7 @@ ELSEWHERE = {
     r".* (parallel\.address|run\.distribution)=.*": "a cluster: tests of several machines",
     r"-m (common\.cli\.check_dataset|seld\.score) .*\b(office|walks)\b.*": "own data",
     r"(batch_feature_extraction|seld)\.py .*\b(office|walks)\b.*": "own data",
+    r"(simulate|batch_feature_extraction|task4_crnn)\.py (kitchen|office-clips)\b.*": "own data",
     r"(simulate|seld)\.py .* simulation\.source_dir=/data/.*": "own sounds",
     r"(-m common\.cli\.evaluate|predict\.py) runs/(demo_ours|demo-wide_a) .*": "own sounds",
     r"-m sed_task4\.score their/scores .*": "tests/sed_task4/scores/test_score_files.py",

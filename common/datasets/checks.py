@@ -17,6 +17,10 @@ from common.settings.parallel import ParallelConfig
 _SHOWN = 5  # files or classes named in a finding
 _CLIPPED_SHARE = 1e-4  # of the samples at full scale, from which a recording counts as clipped
 _FULL = 1.0 - 2.0 / FULL_SCALE
+SILENCE_DB = -40.0  # below the peak: silence at the ends of a recording
+_BIN_HZ, _FALL_HZ, _FALL_DB, _LOWEST_EDGE_HZ = 50, 500, 25.0, 1000.0  # of a cut-off
+_REACHED = 0.95  # of the highest band: a recording that ends there is long enough
+_DIFFERENT_SHARES = 0.3  # between classes, of their recordings that end below the highest band
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,8 @@ class AudioFacts:
         dead_channels: channels of only zeros, from 0.
         equal_channels: True: there are several channels, all equal.
         checksum: of the samples.
+        heard_s: seconds from the first to the last sample within 40 dB of the peak.
+        bandwidth_hz: frequency above which a cut-off leaves nothing; half the rate without one.
         notes: oddities of a file that is used nevertheless.
     """
 
@@ -111,6 +117,8 @@ class AudioFacts:
     dead_channels: tuple[int, ...] = ()
     equal_channels: bool = False
     checksum: int | None = None
+    heard_s: float | None = None
+    bandwidth_hz: float | None = None
     notes: tuple[Note, ...] = ()
 
     @property
@@ -154,7 +162,115 @@ def _decoded(path: Path) -> AudioFacts:
         dead_channels=tuple(int(channel) for channel in np.flatnonzero(~audio.any(axis=0))),
         equal_channels=audio.shape[1] > 1 and bool((audio == audio[:, :1]).all()),
         checksum=zlib.crc32(audio.tobytes()),
+        heard_s=_heard_samples(audio) / rate_hz,
+        bandwidth_hz=bandwidth_hz(audio[:, 0], rate_hz),
         notes=tuple(notes),
+    )
+
+
+def _heard_samples(audio: np.ndarray) -> int:
+    """Samples of (S, C) from the first to the last one that is not silent; 0 of only zeros."""
+    level = np.abs(audio).max(axis=1, initial=0)  # (S,)
+    loud = np.flatnonzero((level > 0) & (level >= level.max(initial=0) * 10 ** (SILENCE_DB / 20)))
+    return int(loud[-1] - loud[0] + 1) if len(loud) else 0
+
+
+def bandwidth_hz(samples: np.ndarray, rate_hz: int) -> float:
+    """Finds the frequency at which a recording was cut off, as by a lower sample rate before.
+
+    Spectra of sounds fall off slowly, filters of codecs and resamplers within some 100 Hz. So a
+    cut-off is a fall of the mean spectrum by 25 dB within 500 Hz, above which it stays as low.
+
+    Args:
+        samples: float (S,).
+        rate_hz: sample rate.
+
+    Returns:
+        The frequency, in hertz; half the sample rate without a cut-off.
+    """
+    n_bins = max(round(rate_hz / _BIN_HZ), 2)
+    n_frames = len(samples) // n_bins
+    if not n_frames or not np.any(samples):
+        return rate_hz / 2
+    frames = samples[: n_frames * n_bins].reshape(n_frames, n_bins) * np.hanning(n_bins)
+    power = np.mean(np.abs(np.fft.rfft(frames, axis=1)) ** 2, axis=0)  # (F,)
+    level_db = 10 * np.log10(np.maximum(power, power.max() * 1e-12))
+    highest_from = np.maximum.accumulate(level_db[::-1])[::-1]  # of this bin and all above
+    step = round(_FALL_HZ / _BIN_HZ)
+    falls = level_db[:-step] - highest_from[step:] >= _FALL_DB
+    # Bins that leakage of the window fills are part of the fall, not its edge.
+    before = np.lib.stride_tricks.sliding_window_view(np.pad(level_db, (step, 0), "edge"), step + 1)
+    falls &= level_db[:-step] >= before.max(axis=1)[:-step] - _FALL_DB / 2
+    # The first bins are those of a direct current, which ends steeply, too.
+    edges = np.flatnonzero(falls & (np.arange(len(falls)) * _BIN_HZ >= _LOWEST_EDGE_HZ))
+    return float((edges[-1] + 1) * rate_hz / n_bins) if len(edges) else rate_hz / 2
+
+
+def check_isolated(
+    report: DatasetReport,
+    title: str,
+    sounds: Sequence[tuple[AudioFacts, int]],
+    length_s: float,
+    remedy: str,
+) -> None:
+    """Warns where most of the labelled recordings to train on are isolated sounds.
+
+    They have one event, and are heard for less than half the length of a scene: silence at their
+    ends does not count where they were decoded.
+
+    Args:
+        report: receives the finding.
+        title: name of the recordings, e.g. "weak".
+        sounds: facts of each, and its number of events, or of classes.
+        length_s: of the scenes that the task learns from, in seconds.
+        remedy: advice for the user.
+    """
+    usable = [(each, number) for each, number in sounds if not each.problem and not each.silent]
+    heard = [
+        each.duration_s if each.heard_s is None else each.heard_s
+        for each, number in usable
+        if number == 1
+    ]
+    short = [seconds for seconds in heard if seconds < length_s / 2]
+    if 2 * len(short) > len(usable):
+        report.warn(
+            f"{title}: {len(short)} of {len(usable)} labelled recordings are isolated sounds, one"
+            f" event each and a median of {np.median(short):.2g} s, for scenes of {length_s:g} s."
+            f" A detector that learns from them finds little in scenes. {remedy}"
+        )
+
+
+def check_bandwidths(
+    report: DatasetReport, sounds: Mapping[str, Sequence[AudioFacts]], highest_hz: float | None
+) -> None:
+    """Warns where recordings of some classes end below the bands of the features, others not.
+
+    Args:
+        report: receives the finding.
+        sounds: by class, the facts of its recordings.
+        highest_hz: upper edge of the highest band of the features; None: unknown.
+    """
+    if highest_hz is None:
+        return
+    ends: dict[str, list[float]] = {}
+    for name, members in sounds.items():
+        known = (each for each in members if not each.problem and not each.silent)
+        found = [each.bandwidth_hz or each.sample_rate_hz / 2 for each in known]
+        if found:
+            ends[name] = found
+    low = {name: [hz for hz in of if hz < _REACHED * highest_hz] for name, of in ends.items()}
+    shares = [len(low[name]) / len(ends[name]) for name in ends]
+    if not shares or max(shares) - min(shares) < _DIFFERENT_SHARES:
+        return
+    counts = [
+        f"{name} {len(low[name])} of {len(of)}"
+        + (f" (median {np.median(low[name]):.0f} Hz)" if low[name] else "")
+        for name, of in ends.items()
+    ]
+    report.warn(
+        f"Classes differ in bandwidth, so that a network can tell them by it. Recordings that end"
+        f" below the highest band of the features, {highest_hz:g} Hz: {', '.join(counts)}. Lower"
+        " `features.fmax_hz`, or record all classes alike."
     )
 
 
@@ -257,6 +373,24 @@ def check_copies(report: DatasetReport, groups: Mapping[str, Sequence[AudioFacts
     if copies:
         text = "recording(s) are in two parts of the data, so scores would be too good"
         report.error(f"{len(copies)} {text}:", copies)
+
+
+def check_divided(report: DatasetReport, title: str, facts: Sequence[AudioFacts]) -> None:
+    """Warns of recordings of equal content in a part of the data that is divided file by file."""
+    seen: dict[int, Path] = {}
+    copies = []
+    for each in facts:
+        if each.checksum is not None and not each.silent:
+            earlier = seen.setdefault(each.checksum, each.path)
+            if earlier != each.path:
+                copies.append(f"{each.path.name} = {earlier.name}")
+    if copies:
+        report.warn(
+            f"{title}: {len(copies)} recording(s) are copies of others, and a part of them is drawn"
+            " to validate on: scores may be too good. Remove them, or give both one group in the"
+            " column group:",
+            copies,
+        )
 
 
 def check_classes(

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from common.audio.files import read_header
+from common.audio.formats import is_sound, shown
 from common.datasets.groups import SourceGroup, check_deal, count_groups, deal_groups, describe_deal
 from common.errors import ConfigError, DataError
 from common.simulation.own_recordings import (
@@ -431,6 +432,63 @@ def count_sources(
         (each.class_name, sets[each.set_number]): (each.n_groups, len(each.recordings))
         for each in selections
     }
+
+
+def report_recordings(
+    selections: Sequence[SoundSelection],
+    titles: Mapping[int, str],
+    rate_hz: int,
+    longest_s: float,
+    folders: Folders | None,
+) -> None:
+    """Logs the own recordings of each class and set, and how many are changed or left out.
+
+    Args:
+        selections: sounds of classes; those without recordings do not count.
+        titles: of the sets.
+        rate_hz: sample rate of the simulated recordings.
+        longest_s: maximum length of a sound.
+        folders: one or several that they are from; None: there are none.
+    """
+    given = [each for each in selections if each.recordings]
+    if not given:
+        return
+    rows: dict[str, list[str]] = {}
+    for each in given:
+        counts = f"{titles[each.set_number]} {each.n_groups} / {len(each.recordings)}"
+        rows.setdefault(each.class_name, []).append(counts)
+    lines = [f"  {name}: {', '.join(counts)}" for name, counts in rows.items()]
+    logger.info("Own sounds, groups / files of each class:\n%s", "\n".join(lines))
+    paths = sorted({path for each in given for path in each.recordings})
+    headers = [read_header(path) for path in paths]
+    changes = {
+        f"longer than `simulation.longest_source_s`, {longest_s:g} s, and cut after it, silence at"
+        " their beginning apart": sum(each.duration_s > longest_s for each in headers),
+        f"resampled to {rate_hz} Hz": sum(each.sample_rate_hz != rate_hz for each in headers),
+        "mixed to one channel": sum(each.channels > 1 for each in headers),
+    }
+    changed = [f"{number} {what}" for what, number in changes.items() if number]
+    logger.info("Own sounds: %d file(s)%s.", len(paths), "".join(f"; {each}" for each in changed))
+    unread = _unread(folders, list(rows))
+    if unread:
+        logger.warning(
+            "Own sounds: %d file(s) in folders of classes are left out, not of a sound format read"
+            " here: %s.",
+            len(unread),
+            shown(unread),
+        )
+
+
+def _unread(folders: Folders | None, classes: Collection[str]) -> list[str]:
+    """Names of files in the folders of classes that are no recordings; hidden ones do not count."""
+    return [
+        path.name
+        for folder in as_folders(folders)
+        for place in (folder, *part_folders(folder, classes).values())
+        for name in classes
+        for path in sorted((place / name).rglob("*"))
+        if path.is_file() and path.name[0] != "." and not is_sound(path) and path.name != TABLE
+    ]
 
 
 def report_bandwidths(selections: Sequence[SoundSelection], highest_hz: float) -> None:

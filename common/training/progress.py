@@ -86,7 +86,7 @@ class ProgressLines(keras.callbacks.Callback):
         logs = logs or {}
         self._close_bar()
         if not self.shown:
-            self.shown = self._fitting([name for name in self.names if name in logs])
+            self.shown = self._fitting([name for name in self.names if _is_known(name, logs)])
             logger.info("%s", self._line("epoch", [_title(name) for name in self.shown], "s"))
         rank = self._rank(logs.get(self.monitor, math.nan))
         better, self.best = rank > self.best, max(rank, self.best)
@@ -122,6 +122,11 @@ class ProgressLines(keras.callbacks.Callback):
         for name, cell in zip(self.shown or cells, cells, strict=False):
             columns.append(f"{cell:>{max(len(_title(name)), _LEAST_WIDTH)}}")
         return (" " * _GAP).join([*columns, f"{seconds:>{_LEAST_WIDTH}}"])
+
+
+def _is_known(name: str, logs: Mapping[str, float]) -> bool:
+    """True for a value of the logs; a loss of clips without the labels of its output is none."""
+    return name in logs and not (name.endswith("loss") and math.isnan(logs[name]))
 
 
 def _title(name: str) -> str:

@@ -102,7 +102,9 @@ def with_lengths_of(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> dic
     """Settings of a run with those of others that may change, except `FREE_KEYS`."""
     settings = dict(stored)
     for section, _, name in (each.key.rpartition(".") for each in MAY_CHANGE):
-        if section and name in wanted.get(section, {}):
+        # A section may be null, such as `second_pass`.
+        both = isinstance(wanted.get(section), Mapping) and settings.get(section, {}) is not None
+        if both and name in wanted[section]:
             settings[section] = {**settings.get(section, {}), name: wanted[section][name]}
     return settings
 

@@ -29,6 +29,11 @@ _NAME = re.compile(r"Y[A-Za-z0-9_-]{11}_[0-9]+\.[0-9]{3}_[0-9]+\.[0-9]{3}\.wav")
 _BACKWARD = frozenset(((8.826, 8.677),))  # onset, offset: public evaluation set of 2019
 
 
+def is_own(classes: Collection[str]) -> bool:
+    """True if a class of the challenges is lacking, so that the clips are a user's own."""
+    return not set(CHALLENGE_CLASSES) <= set(classes)
+
+
 def is_published(events: "pd.DataFrame", names: Collection[str], classes: Sequence[str]) -> bool:
     """True if strong annotations are those of DCASE 2018 or 2019 task 4, or a part of them.
 

@@ -71,6 +71,13 @@ def _check_sounds(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
     paths = [sound_path(table.audio_dir, file.name) for file in used]
     facts = _existing(report, "sounds", paths, deep, task)
     checks.check_audio(report, facts, "sounds that are mixed", silence_is_refused=True)
+    if not (task.dataset_dir / SETTINGS_FILE).is_file():
+        by_class: dict[str, list[AudioFacts]] = {name: [] for name in dataset.classes}
+        label_of = {path: file.label for path, file in zip(paths, used, strict=True)}
+        for each in facts:
+            by_class[label_of[each.path]].append(each)
+        highest_hz = task.features.highest_hz(dataset.sample_rate_hz)
+        checks.check_bandwidths(report, by_class, highest_hz)
     renamed = _renamed(report, table)
     listed = {file.name for file in table.files} | set(renamed)
     present = list_sounds(table.audio_dir)[0] if table.audio_dir.is_dir() else []

@@ -396,9 +396,15 @@ def read_event_sounds(dataset_dir: Path, dataset: DatasetConfig) -> EventSounds:
     folder = Path(dataset_dir) / dataset.events_dir.expanduser()
     places = [(folder / table, folder / audio) for table, audio in _EVENT_PLACES]
     path, audio_dir = next((place for place in places if place[0].is_file()), places[0])
-    remedy = f"Unpack FSDKaggle2018 there, correct `dataset.events_dir`, or {_SIMULATE}"
+    what = "Write your own table" if _is_own(dataset) else "Unpack FSDKaggle2018"
+    remedy = f"{what} there, correct `dataset.events_dir`, or {_SIMULATE}"
     files = parse_event_files(read_text(path, remedy), str(path))
     return EventSounds(path, audio_dir, tuple(files))
+
+
+def _is_own(dataset: DatasetConfig) -> bool:
+    """True if the classes are not those of the published sounds."""
+    return dataset.classes != DatasetConfig().classes
 
 
 _SIMULATE = "write data with `python simulate.py <task-id>`."
@@ -455,8 +461,9 @@ def read_scene_names(dataset_dir: Path, dataset: DatasetConfig) -> tuple[str, ..
     path = scenes_folder(dataset_dir, dataset) / "meta.csv"
     if dataset.scene_type == "white_noise" and not path.is_file():
         return (NO_SCENE,)
-    remedy = "Unpack TUT Urban Acoustic Scenes 2018 there, correct `dataset.scenes_dir`, or"
-    remedy += f" {_SIMULATE}"
+    unpack = "Unpack TUT Urban Acoustic Scenes 2018"
+    what = "Write your own table" if _is_own(dataset) else unpack
+    remedy = f"{what} there, correct `dataset.scenes_dir`, or {_SIMULATE}"
     return tuple(parse_scene_names(read_text(path, remedy), str(path)))
 
 

@@ -23,6 +23,7 @@ from common.simulation.source_selection import (
     count_sources,
     mixed,
     report_bandwidths,
+    report_recordings,
     select_backgrounds,
     select_sounds,
 )
@@ -182,6 +183,8 @@ class Task4Simulator(Simulator[ClipPlan, SoundBank | None]):
             report_bandwidths(selected, self.highest_hz)
         if folders is None:
             return selected
+        limits = self.settings.sample_rate_hz, self.settings.longest_source_s
+        report_recordings(selected, SETS, *limits, folders)
         return mixed(selected, sounds, self.settings.synthetic_share)
 
     def _bank(self, set_numbers: Iterable[int], scratch: Path) -> SoundBank | None:

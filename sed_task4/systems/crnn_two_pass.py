@@ -83,9 +83,11 @@ def stages(task: Any) -> list[Stage]:
 
     Returns:
         Two stages of the same network with both targets, for the scores; the loss is of one output.
-        Entries of -1 do not count; labels may be probabilities.
+        Entries of -1 do not count; labels may be probabilities. Only the first one where
+        `second_pass` is null.
     """
     network = NetworkConfig.model_validate(task.network)
+    passes = list(zip(PASSES, ("clip", "frames"), strict=True))
     return [
         Stage(
             name=name,
@@ -97,7 +99,7 @@ def stages(task: Any) -> list[Stage]:
             metrics={"clip": macro_f} if output == "clip" else {},
             learns_from="labels" if name == PASSES[0] else "predictions",
         )
-        for name, output in zip(PASSES, ("clip", "frames"), strict=True)
+        for name, output in (passes if task.second_pass is not None else passes[:1])
     ]
 
 

@@ -30,6 +30,7 @@ from common.simulation.source_selection import (
     SoundSets,
     count_sources,
     report_bandwidths,
+    report_recordings,
     select_backgrounds,
 )
 from seld.dataset import DatasetConfig
@@ -233,6 +234,8 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
         )
         if self.highest_hz is not None:
             report_bandwidths(selected, self.highest_hz)
+        limits = self.dataset.sample_rate_hz, self.settings.longest_source_s
+        report_recordings(selected, self.sets.titles, *limits, source_dir)
         return selected
 
     def is_written(self, plan: Slot | RecordingPlan) -> bool:

@@ -24,6 +24,7 @@ from common.simulation.source_selection import (
     mixed,
     parts_of_splits,
     report_bandwidths,
+    report_recordings,
     select_backgrounds,
     select_sounds,
 )
@@ -116,6 +117,8 @@ class SegmentationSimulator(Simulator[EventFile | SceneFile, None]):
         selected = select_sounds(*args)
         if self.highest_hz is not None:
             report_bandwidths(selected, self.highest_hz)
+        limits = self.settings.sound_rate_hz, self.settings.longest_source_s
+        report_recordings(selected, self.sets.titles, *limits, folders)
         return mixed(selected, LABEL_SOUNDS, self.settings.synthetic_share)
 
     @cached_property

@@ -7,7 +7,9 @@ import soundfile
 from common.audio.files import write_wav
 from common.datasets.checks import (
     DatasetReport,
+    bandwidth_hz,
     check_audio,
+    check_bandwidths,
     check_classes,
     check_copies,
     count_classes,
@@ -167,3 +169,40 @@ def test_a_report_names_few_files_and_lists_errors_first():
         "level": "warning",
         "text": "some: a, b, c, d, e and 2 more.",
     }
+
+
+def low_passed(cutoff_hz: float, seed: int = 0) -> np.ndarray:
+    """White noise of two seconds without anything above a frequency, by its spectrum."""
+    spectrum = np.fft.rfft(np.random.default_rng(seed).normal(size=32000))
+    spectrum[np.fft.rfftfreq(32000, 1 / 16000) > cutoff_hz] = 0
+    return 0.1 * np.fft.irfft(spectrum)
+
+
+@pytest.mark.parametrize("cutoff_hz", [2000, 4000, 6500])
+def test_a_cut_off_is_found_within_its_fall(cutoff_hz):
+    assert bandwidth_hz(low_passed(cutoff_hz), 16000) == pytest.approx(cutoff_hz, abs=200)
+
+
+def test_spectra_that_fall_slowly_have_no_cut_off():
+    spectrum = np.fft.rfft(np.random.default_rng(1).normal(size=32000))
+    frequencies = np.maximum(np.fft.rfftfreq(32000, 1 / 16000), 50)
+    steep = np.fft.irfft(spectrum / frequencies**2)  # 12 dB an octave
+    assert bandwidth_hz(steep, 16000) == 8000
+    assert bandwidth_hz(np.zeros(16000), 16000) == 8000
+
+
+def test_classes_of_different_bandwidth_are_told_with_their_counts(tmp_path):
+    sounds = {}
+    for name, cutoff_hz in (("full", 8000), ("narrow", 4000)):
+        paths = [tmp_path / f"{name}{number}.wav" for number in range(2)]
+        for number, path in enumerate(paths):
+            write_wav(path, low_passed(cutoff_hz, number)[:, None], 16000)
+        sounds[name] = examine(paths, True, ONE)
+    report = DatasetReport()
+    check_bandwidths(report, sounds, 8000.0)
+    assert len(report.findings) == 1
+    assert "full 0 of 2, narrow 2 of 2 (median 4" in report.findings[0].text
+    alike = DatasetReport()
+    check_bandwidths(alike, {"a": sounds["narrow"], "b": sounds["narrow"]}, 8000.0)
+    check_bandwidths(alike, sounds, 3500.0)
+    assert not alike.findings
