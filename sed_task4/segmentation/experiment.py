@@ -92,6 +92,11 @@ class TagScorer(Scorer):
 class Experiment(FoldedExperiment[TaskConfig, FoldScores]):
     """A segmentation task with its system, checked and ready to run."""
 
+    OUTPUTS = {
+        "masks": [(("batch", "frames", "bands", "classes"), "share of a class, 0 to 1")],
+        "clip": [(("batch", "classes"), "probability")],
+    }
+
     @staticmethod
     def feature_shape(task: TaskConfig) -> tuple[int, int]:
         """Bands and channels of the task's features, (F, C)."""
