@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import keras
 import numpy as np
@@ -141,7 +141,7 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
     """A task-4 task with its system, checked and ready to run."""
 
     made_of_models = (THRESHOLDS, MEDIANS)
-    OUTPUTS = {
+    OUTPUTS: ClassVar = {
         "frames": [(("batch", "frames", "classes"), "probability")],
         "clip": [(("batch", "classes"), "probability")],
     }

@@ -83,7 +83,8 @@ def described(
     from common.training.ensemble import chosen_folds  # with Keras, whose backend is chosen
 
     task: Any = check_task(read_settings(run), f"the settings of {run}")
-    experiment: Any = load(task.family, "experiment").Experiment.of(task)
+    family: Any = load(task.family, "experiment")
+    experiment = family.Experiment.of(task)
     channels = task.audio_channels or 1
     sizes = frontend or as_frontend(task.features, task.dataset.sample_rate_hz, channels)
     stage = run / chosen_folds(task, fold)[0] / system.stages[-1][0].name
@@ -104,7 +105,8 @@ def device_frontend(run: Path) -> Frontend:
     changed = merge(read_settings(run), {"features": {"frontend": "device"}})
     start_backend(_EXPORTING)
     task: Any = check_task(changed, f"--with-frontend: the settings of {run} with a frontend")
-    found: Frontend = load(task.family, "experiment").Experiment.of(task).frontend
+    experiment: Any = load(task.family, "experiment").Experiment
+    found: Frontend = experiment.of(task).frontend
     return found
 
 

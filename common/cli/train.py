@@ -59,7 +59,7 @@ def _run(arguments: Sequence[str], description: str, default_task: str | None) -
         if not arguments:
             print(parser.format_usage().strip())
             print(f"No ids given: task {default_task}, job 1. --list shows all tasks.\n")
-        _train(options)
+        train(options.task_id, options.job_id, options.overrides, options.params, options.finish)
 
 
 def _parser(description: str, default_task: str | None) -> argparse.ArgumentParser:
@@ -87,7 +87,7 @@ def _write_params() -> None:
 
 def task_lines(path: Path) -> list[str]:
     """Lists the tasks of a settings file: id, description, aliases, and published scores below."""
-    from common.settings.tasks import read_aliases, read_tasks, resolve  # see `_train`
+    from common.settings.tasks import read_aliases, read_tasks, resolve  # see `train`
 
     tasks, aliases = read_tasks(path), read_aliases(path)
     width = max(map(len, tasks))
@@ -104,7 +104,28 @@ def task_lines(path: Path) -> list[str]:
     return lines
 
 
-def _train(options: argparse.Namespace) -> None:
+def train(
+    task_id: str,
+    job_id: str = "1",
+    overrides: Sequence[str] = (),
+    params: Path | None = None,
+    finish: bool = False,
+) -> Path:
+    """Trains the system of a task and scores it; a run that was stopped resumes.
+
+    Args:
+        task_id: in the settings file.
+        job_id: any name for the run.
+        overrides: `key=value` texts of settings.
+        params: settings file; None: `params.yaml` of the current folder, or the installed one.
+        finish: end a training that runs or was stopped, see `--finish`.
+
+    Returns:
+        The run's directory.
+
+    Raises:
+        UserError: settings, data or the run that exists do not fit.
+    """
     # Loaded once the arguments are understood: with these, --help would take seconds.
     from common.cli.steps.lengths import check_goes_on, log_changes, request_end
     from common.cli.steps.prepare import data_of, prepare_data, run_folder
@@ -114,15 +135,15 @@ def _train(options: argparse.Namespace) -> None:
     from common.settings.tasks import load_task
     from common.training.run_directory import accepted_changes, open_run, record_data
 
-    task = load_task(params_path(options.params), options.task_id, options.overrides)
-    folder = run_folder(task, options.task_id, options.job_id)
+    task = load_task(params_path(params), task_id, overrides)
+    folder = run_folder(task, task_id, job_id)
     settings = task.model_dump(mode="json")
-    print(f"Task {options.task_id}, job {options.job_id}: {task.description}", flush=True)
-    if options.finish:
+    print(f"Task {task_id}, job {job_id}: {task.description}", flush=True)
+    if finish:
         what_happens, goes_on = request_end(task, folder)
         print(what_happens, flush=True)
         if not goes_on:
-            return
+            return folder
     changes = accepted_changes(folder, settings)  # before TensorFlow is loaded
     check_goes_on(folder, changes)
     distribution = start_backend(task.run, task.batch_sizes)
@@ -143,6 +164,7 @@ def _train(options: argparse.Namespace) -> None:
         from common.reports.run import report_finished_run  # with matplotlib
 
         report_finished_run(folder, task)
+    return folder
 
 
 def plan_lines(
