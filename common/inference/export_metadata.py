@@ -79,6 +79,8 @@ def feature_facts(frontend: Frontend) -> dict[str, Any]:
         "bands": bands,
         "feature_channels": channels,
         "is_centred": frontend.entry.is_centred,
+        "counts_the_end": frontend.entry.counts_the_end,
+        "top_db_of_all_channels": frontend.entry.peak == "all",
         "unit": frontend.entry.level_unit,
         "samples_before_first_frame": before,
         "context_frames": frontend.context_frames,

@@ -14,8 +14,11 @@ import sed_task4.score
 import seld.score
 from common import api
 from common.cli.predict import main as predict
+from common.data.feature_store import FeatureStore, ShardEntry
+from common.data.tfrecord import ArraySpec, ExampleSchema, write_shard
 from common.settings.tasks import load_task
 from sed_task4.features import extract_features
+from tests.documents import ROOT, blocks
 from tests.patience import PATIENCE_S
 from tests.runs import CNN, PARAMS, SELDNET, noises, task_of, write_run
 
@@ -49,6 +52,38 @@ def run(tmp_path_factory):
 def array_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("array")
     return write_run(task_of("demo", folder, **ARRAY), folder / "run")
+
+
+def test_code_of_the_page_runs(array_run, tmp_path, monkeypatch):
+    page = (ROOT / "docs" / "from-python.md").read_text(encoding="utf-8")
+    soundfile.write(tmp_path / "street.wav", noises(4.3, RATE_HZ, 4), RATE_HZ, "PCM_16")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "demo_a").symlink_to(array_run)
+    store = write_store(tmp_path / "features")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("common.cli.train.train", lambda *given: array_run)  # tested on its own
+    names: dict = {}
+    exec("\n".join(code for language, code in blocks(page) if language == "python"), names)
+    assert len(names["found"]) > 0 and len(names["found"].scores) == len(names["found"].times_s)
+    assert names["features"].ndim == 3
+    assert names["record"]["name"] == "a" and names["record"]["features"].shape == store
+
+
+def write_store(folder):
+    """Writes a finished store with one record; returns the shape of its features."""
+    shape, schema = (5, 4, 1), ExampleSchema({"features": ArraySpec("float32", (None, 4, 1))})
+    folder.mkdir()
+    path = folder / "one-00000.tfrecord"
+    written = write_shard(path, [("a", {"features": np.ones(shape, np.float32)})], schema)
+    entry = ShardEntry(path.name, "one", ("a",), (5,), written.n_bytes, written.crc32)
+    FeatureStore(folder, {}, schema, [entry]).write({})
+    return shape
+
+
+def test_shards_outside_a_finished_folder_are_refused(tmp_path):
+    write_store(tmp_path / "features")
+    with pytest.raises(api.DataError, match=r"such as one-00000\.tfrecord"):
+        next(api.read_shard(tmp_path / "features" / "two.tfrecord"))
 
 
 def test_importing_the_api_loads_no_large_library():
