@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, ClassVar, Self
 
 import keras
 import numpy as np
@@ -141,6 +141,10 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
     """A task-4 task with its system, checked and ready to run."""
 
     made_of_models = (THRESHOLDS, MEDIANS)
+    OUTPUTS: ClassVar = {
+        "frames": [(("batch", "frames", "classes"), "probability")],
+        "clip": [(("batch", "classes"), "probability")],
+    }
 
     @staticmethod
     def feature_shape(task: TaskConfig) -> tuple[int, int]:
@@ -151,6 +155,18 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
     def frontend(self) -> Frontend | None:
         """Features that the models compute of audio; None: they take stored features."""
         return frontend_of(self.task.features, self.task.dataset.sample_rate_hz)
+
+    def decoding_facts(self, folder: Path) -> dict[str, Any]:
+        """Settings of decoding, with the median lengths and tag thresholds that were searched."""
+        task, classes = self.task, self.task.dataset.classes
+        decoding, path = task.clip_decoding, folder / THRESHOLDS
+        if decoding.search_medians and is_searched(folder / MEDIANS):
+            decoding = with_medians(decoding, folder / MEDIANS, classes)
+        facts = {f"decoding.{k}": v for k, v in decoding.model_dump(mode="json").items()}
+        if task.decoding.searches_gate and is_searched(path):
+            limits = read_thresholds(path, classes).tolist()
+            facts["tag_thresholds"] = dict(zip(classes, limits, strict=True))
+        return facts
 
     def levels(self) -> Sequence[keras.layers.Layer]:
         """New layers from linear magnitudes to scaled levels; none for other features."""

@@ -26,7 +26,7 @@ from sed_task4.decoding import (
 )
 from sed_task4.experiment import MEDIANS, THRESHOLDS, Experiment, is_searched, read_thresholds
 from sed_task4.extraction import clip_inputs
-from sed_task4.features import ZERO_DB, FeatureConfig
+from sed_task4.features import ZERO_DB, FeatureConfig, compute_features
 from sed_task4.figures import logmel_spectrogram, prediction_figure
 from sed_task4.median_search import with_medians
 from sed_task4.submission import write_run_files
@@ -67,6 +67,11 @@ def load_predictor(
     frames = task.pipeline.sequence_frames
     windows = Windows(frames, frames // _OVERLAP, last_is_whole=True)
     return ClipPredictor(experiment, models, windows, thresholds, decoding)
+
+
+def features_of(audio: np.ndarray, task: TaskConfig) -> np.ndarray:
+    """Features (T, F, C) of audio (S, 1), wherever the task's models take them from."""
+    return compute_features(audio, task.features, task.dataset.sample_rate_hz)
 
 
 class ClipPredictor(Predictor["CurveDecoder"]):

@@ -58,6 +58,29 @@ def _run(arguments: Sequence[str]) -> None:
     print(report.to_markdown() if options.markdown else report.to_text())
 
 
+def score_task(estimated: Path, reference: Path, task: Any, task_id: str = "") -> ScoreReport:
+    """Scores events or scores as `python -m sed_task4.score --task` does.
+
+    Args:
+        estimated: see `score_files`.
+        reference: as well.
+        task: settings with classes, clip length and scoring.
+        task_id: its name; unused.
+
+    Raises:
+        DataError: a file cannot be read, or estimates are of files that are not in the reference.
+    """
+    known = _known_settings(task)
+    return score_files(
+        estimated,
+        reference,
+        ScoringConfig(**known.scoring),
+        classes=known.classes,
+        clip_s=known.clip_s,
+        strict=known.strict,
+    )
+
+
 @dataclass(frozen=True)
 class _KnownSettings:
     """Settings of scoring for options that are not given."""

@@ -63,10 +63,27 @@ from seld.validation import ValidationScorer, detects_only, score_names
 logger = logging.getLogger(__name__)
 
 Scored = dict[str, list[ScoredRecording]]  # by part of the system
+_VECTORS = "x, y, z of vectors whose length is the activity, then the distance in metres if learned"
+_FLAT = "2K: azimuths, then elevations, in radians; 3K: x, y, z of unit vectors"
+_OUTPUTS: dict[str, list[tuple[tuple[str, ...], str]]] = {
+    "sed": [(("batch", "frames", "classes"), "probability")],
+    "logits": [(("batch", "frames", "classes"), "logit")],
+    "doa": [
+        (("batch", "frames", "coordinates of classes"), _FLAT),
+        (("batch", "frames", "axes", "classes"), "x, y, z of vectors"),
+    ],
+    "accdoa": [
+        (("batch", "frames", "axes", "classes"), _VECTORS),
+        (("batch", "frames", "tracks", "axes", "classes"), _VECTORS),
+    ],
+    "tracks": [(("batch", "frames", "tracks", "classes, then axes"), "logits, then x, y, z")],
+}
 
 
 class Experiment(FoldedExperiment[TaskConfig, Scored]):
     """A SELD task with its system, checked and ready to run."""
+
+    OUTPUTS = _OUTPUTS
 
     @staticmethod
     def feature_shape(task: TaskConfig) -> tuple[int, int]:

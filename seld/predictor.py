@@ -94,6 +94,13 @@ def model_inputs(audio: np.ndarray, task: TaskConfig) -> dict[str, np.ndarray]:
     return input_arrays(audio, frontend, lambda part: compute_features(part, features, rate_hz))
 
 
+def features_of(audio: np.ndarray, task: TaskConfig) -> np.ndarray:
+    """Features (T, F, C) of audio (S, C), wherever the task's models take them from."""
+    return compute_features(
+        audio, task.features, task.features.rate_hz(task.dataset.sample_rate_hz)
+    )
+
+
 class SeldPredictor(Predictor["TrackDecoder"]):
     """Trained models of a SELD run."""
 
@@ -373,7 +380,7 @@ class TrackDecoder:
         rows[:, FRAME] += self._n_decoded
         self._n_decoded += n_frames
         self.rows.add(rows[:, : DISTANCE + 1])
-        return StreamOutput(events, rows[:, self._predicted.columns], submitted)
+        return StreamOutput(events, rows[:, self._predicted.columns], submitted, scores)
 
     def _joined(self, rows: np.ndarray, scores: np.ndarray) -> list[Event]:
         """Joins rows to events; those that end before the last frame are returned."""

@@ -464,6 +464,10 @@ def _report_of_task(options: argparse.Namespace) -> ScoreReport | LocationReport
     from common.settings.tasks import load_task
 
     task: Any = load_task(params_path(options.params), options.task, options.overrides)
+    return _task_report(options, task)
+
+
+def _task_report(options: argparse.Namespace, task: Any) -> ScoreReport | LocationReport:
     if task.family == "seld" and task.scoring.scorer in YEARS:
         return _year_report(options, task)
     _refuse_year_options(options)
@@ -474,6 +478,26 @@ def _report_of_task(options: argparse.Namespace) -> ScoreReport | LocationReport
         rows = name_published(report.rows, task.published_label)
         report = replace(report, rows=rows, notes=(*report.notes, of_task, *task.published_notes))
     return report
+
+
+def score_task(
+    estimated: Path, reference: Path, task: Any, task_id: str = "seldnet-foa"
+) -> ScoreReport | LocationReport:
+    """Scores a folder of submission files as `python -m seld.score --task` does.
+
+    Args:
+        estimated: folder of submissions, one per recording.
+        reference: folder of metadata files of the same names, or a dataset folder with a list.
+        task: settings with scorer, classes and published values.
+        task_id: its name, for notes.
+
+    Raises:
+        DataError: a folder or file cannot be used, or they do not belong together.
+    """
+    parser = argparse.ArgumentParser()
+    _add_arguments(parser)
+    options = parser.parse_args([str(estimated), str(reference), f"--task={task_id}"])
+    return _task_report(options, task)
 
 
 def _year_report(options: argparse.Namespace, task: Any = None) -> LocationReport:

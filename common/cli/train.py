@@ -24,7 +24,7 @@ from common.cli.base import (
     training_command,
 )
 from common.errors import ConfigError, DataError
-from common.family import load
+from common.family import is_family, load
 
 if TYPE_CHECKING:  # pydantic takes a third of the time of --help
     from common.settings.tasks import BaseTask
@@ -76,7 +76,9 @@ def _run(arguments: Sequence[str], script: Script) -> None:
         if not arguments:
             print(parser.format_usage().strip())
             print(f"No ids given: task {script.default_task}, job 1. --list shows all tasks.\n")
-        _train(options, script.family)
+        if script.family is not None:
+            _check_family(options, script.family)
+        train(options.task_id, options.job_id, options.overrides, options.params, options.finish)
 
 
 def _parser(description: str, default_task: str | None) -> argparse.ArgumentParser:
@@ -109,7 +111,7 @@ def task_lines(path: Path, family: str | None = None) -> list[str]:
         path: settings file.
         family: the only one that is listed; None: all.
     """
-    from common.settings.tasks import read_aliases, read_tasks, resolve  # see `_train`
+    from common.settings.tasks import read_aliases, read_tasks, resolve  # see `train`
 
     settings, aliases = read_tasks(path), read_aliases(path)
     tasks = {name: resolve(settings, name) for name in settings}
@@ -149,19 +151,42 @@ def _time_on_a_cpu(task: Mapping[str, Any]) -> str:
     return "minutes" if writes_few or is_cut else "hours"
 
 
-def _check_family(task: "BaseTask", family: str | None, options: argparse.Namespace) -> None:
+def _check_family(options: argparse.Namespace, family: str) -> None:
     """Refuses the task of another family than a script is made for."""
-    if family in (None, task.family):
-        return
-    command = training_command(task.family, task.system)
-    raise ConfigError(
-        f"Task {options.task_id} is of the family {task.family}. Expected: one of the family"
-        f" {family}; --list shows them. To train {options.task_id}:"
-        f" {command} {options.task_id} {options.job_id}"
-    )
+    from common.settings.tasks import read_task  # see `train`
+
+    task = read_task(params_path(options.params), options.task_id)
+    other, system = str(task.get("family")), str(task.get("system"))
+    if is_family(other) and other != family:
+        command = f"{training_command(other, system)} {options.task_id} {options.job_id}"
+        raise ConfigError(
+            f"Task {options.task_id} is of the family {other}. Expected: one of the family"
+            f" {family}; --list shows them. To train {options.task_id}: {command}"
+        )
 
 
-def _train(options: argparse.Namespace, family: str | None) -> None:
+def train(
+    task_id: str,
+    job_id: str = "1",
+    overrides: Sequence[str] = (),
+    params: Path | None = None,
+    finish: bool = False,
+) -> Path:
+    """Trains the system of a task and scores it; a run that was stopped resumes.
+
+    Args:
+        task_id: in the settings file.
+        job_id: any name for the run.
+        overrides: `key=value` texts of settings.
+        params: settings file; None: `params.yaml` of the current folder, or the installed one.
+        finish: end a training that runs or was stopped, see `--finish`.
+
+    Returns:
+        The run's directory.
+
+    Raises:
+        UserError: settings, data or the run that exists do not fit.
+    """
     # Loaded once the arguments are understood: with these, --help would take seconds.
     from common.cli.steps.lengths import check_goes_on, log_changes, request_end
     from common.cli.steps.prepare import data_of, prepare_data, run_folder
@@ -171,16 +196,15 @@ def _train(options: argparse.Namespace, family: str | None) -> None:
     from common.settings.tasks import load_task
     from common.training.run_directory import accepted_changes, open_run, record_data
 
-    task = load_task(params_path(options.params), options.task_id, options.overrides)
-    _check_family(task, family, options)
-    folder = run_folder(task, options.task_id, options.job_id)
+    task = load_task(params_path(params), task_id, overrides)
+    folder = run_folder(task, task_id, job_id)
     settings = task.model_dump(mode="json")
-    print(f"Task {options.task_id}, job {options.job_id}: {task.description}", flush=True)
-    if options.finish:
+    print(f"Task {task_id}, job {job_id}: {task.description}", flush=True)
+    if finish:
         what_happens, goes_on = request_end(task, folder)
         print(what_happens, flush=True)
         if not goes_on:
-            return
+            return folder
     changes = accepted_changes(folder, settings)  # before TensorFlow is loaded
     check_goes_on(folder, changes)
     distribution = start_backend(task.run, task.batch_sizes)
@@ -201,6 +225,7 @@ def _train(options: argparse.Namespace, family: str | None) -> None:
         from common.reports.run import report_finished_run  # with matplotlib
 
         report_finished_run(folder, task)
+    return folder
 
 
 def plan_lines(

@@ -11,13 +11,15 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from common.errors import ConfigError, DataError
+from common.features.frontend import AUDIO, Frontend
+from common.inference.export_metadata import EXTRA, FILE, json_of, texts_of, with_archive
 from common.io.files import storage_error, write_bytes
 from common.runtime.optional import optional_module
 from common.runtime.quiet import stderr_discarded
@@ -47,13 +49,16 @@ def in_float32(model: Any) -> Any:
     return copy
 
 
-def export(system: "Ensemble", path: Path, target: Format) -> None:
+def export(
+    system: "Ensemble", path: Path, target: Format, metadata: Mapping[str, Any] | None = None
+) -> None:
     """Writes a system, finished or not at all.
 
     Args:
         system: its models; nothing of them is changed.
         path: file, or folder of a SavedModel, which must not be there yet.
         target: the format.
+        metadata: see `common.inference.export_metadata.metadata_of`; None: none are written.
 
     Raises:
         ConfigError: a package is missing, or the format cannot hold the system.
@@ -63,8 +68,33 @@ def export(system: "Ensemble", path: Path, target: Format) -> None:
     if target == "saved_model":
         with _new_folder(path) as folder:
             _save(_function(system), folder)
+            if metadata is not None:
+                (folder / EXTRA).mkdir()
+                (folder / EXTRA / FILE).write_text(json_of(metadata), encoding="utf-8")
+    elif target == "onnx":
+        write_bytes(path, _onnx(system, metadata or {}))
     else:
-        write_bytes(path, _onnx(system) if target == "onnx" else _litert(system))
+        content = _litert(system)
+        write_bytes(path, content if metadata is None else with_archive(content, metadata))
+
+
+def of_audio(system: "Ensemble", frontend: Frontend) -> "Ensemble":
+    """The same system with the features before it: it takes 16-bit audio (B, S, C).
+
+    Args:
+        system: models of features (B, T, F, C).
+        frontend: the features.
+    """
+    import keras
+
+    from common.models.audio_features import FRONTEND, AudioFeatures
+    from common.training.ensemble import Ensemble
+
+    def joined(model: Any) -> Any:
+        audio = keras.Input((None, frontend.channels), name=AUDIO, dtype="int16")
+        return keras.Model(audio, model(AudioFeatures(frontend, name=FRONTEND)(audio)))
+
+    return Ensemble([[(stage, joined(model)) for stage, model in system.stages]])
 
 
 def runner(path: Path, target: Format) -> Runner:
@@ -160,8 +190,9 @@ def _save(function: Any, folder: Path) -> None:
     tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
-def _onnx(system: "Ensemble") -> bytes:
+def _onnx(system: "Ensemble", metadata: Mapping[str, Any]) -> bytes:
     """Converts by tf2onnx, which has no FFT: models of audio convolve in its place."""
+    import onnx
     import onnxruntime
     import tf2onnx
 
@@ -170,6 +201,7 @@ def _onnx(system: "Ensemble") -> bytes:
         function = _function(system)
         model, _ = tf2onnx.convert.from_function(function, function.input_signature, opset=_OPSET)
     _name_free_sizes(model.graph)
+    onnx.helper.set_model_props(model, texts_of(metadata))
     content = model.SerializeToString()
     try:
         onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])

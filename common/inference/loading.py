@@ -1,11 +1,12 @@
-"""Finished runs for programs: `load_run("runs/demo_a").predict("a.wav")` gives a list of events.
+"""Finished runs for programs: `load_run("runs/demo_a").predict("a.wav")` gives its events.
 
 Keras is loaded with a run, not with this module: its backend must be chosen first.
 """
 
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +27,63 @@ from common.settings.tasks import (
 from common.training.run_directory import read_settings
 
 if TYPE_CHECKING:
-    from common.inference.predictor import Event, Predictor
+    import pandas as pd
+
+    from common.inference.predictor import Event, Predictor, StreamingSession, StreamOutput
 
 logger = logging.getLogger(__name__)
+_ATTRIBUTES = {  # of an event, by the columns of tables
+    "onset": "onset_s",
+    "offset": "offset_s",
+    "label": "label",
+    "score": "score",
+    "azimuth": "azimuth_deg",
+    "elevation": "elevation_deg",
+    "distance": "distance_m",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Events and frames of a recording; a loop over it goes through the events.
+
+    Attributes:
+        events: a row for each event, sorted by onset, with the columns of predict.py: `onset` and
+            `offset` in seconds, `label`, `score`, of systems with directions `azimuth` and
+            `elevation` in degrees, of those with distances `distance` in metres.
+        scores: probabilities of the classes in frames, float32 (T, K), before clip tag gating.
+        times_s: when each frame begins, (T,).
+        classes: names of the K classes.
+        duration_s: length of the recording.
+        rows: SELD: a row for each active source of a frame; None in families without directions.
+        found: the events as objects.
+    """
+
+    events: "pd.DataFrame"
+    scores: np.ndarray
+    times_s: np.ndarray
+    classes: tuple[str, ...]
+    duration_s: float
+    rows: "pd.DataFrame | None"
+    found: "tuple[Event, ...]"
+
+    def __iter__(self) -> "Iterator[Event]":
+        return iter(self.found)
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def event_list(self, filename: str) -> "pd.DataFrame":
+        """Events as in files of the challenge: `filename`, `onset`, `offset`, `event_label`.
+
+        Args:
+            filename: name of the recording. Without events, there is one row with only this name.
+        """
+        import pandas as pd
+
+        columns = ["filename", "onset", "offset", "event_label"]
+        rows: list[tuple] = [(filename, e.onset_s, e.offset_s, e.label) for e in self.found]
+        return pd.DataFrame(rows or [(filename, None, None, None)], columns=columns)
 
 
 class Run:
@@ -45,8 +100,8 @@ class Run:
         self.predictor, self.classes = predictor, predictor.classes
         self.sample_rate_hz, self.channels = predictor.sample_rate_hz, predictor.channels
 
-    def predict(self, audio: str | Path | np.ndarray, rate_hz: int | None = None) -> "list[Event]":
-        """Predicts a recording.
+    def predict(self, audio: str | Path | np.ndarray, rate_hz: int | None = None) -> Prediction:
+        """Predicts a recording, as predict.py does.
 
         Args:
             audio: a sound file, or an array (samples, channels) or (samples,): floats in [-1, 1],
@@ -54,8 +109,7 @@ class Run:
             rate_hz: sample rate of an array.
 
         Returns:
-            Events with `onset_s`, `offset_s`, `label` and `score`, and with `azimuth_deg` and
-            `elevation_deg` of SELD runs, sorted by onset.
+            Events and scores of frames.
 
         Raises:
             ConfigError: an array without its rate, a file with one, or no sample rate of sound.
@@ -71,9 +125,33 @@ class Run:
         if isinstance(audio, str | Path):
             source = FileSource.open(Path(audio))
             blocks = converted(source, predictor.sample_rate_hz, predictor.channels)
-        events = [each for block in blocks for part in session.feed(block) for each in part.events]
-        events += [each for part in session.finish() for each in part.events]
-        return sorted(events, key=lambda event: (event.onset_s, event.label))
+        parts = [part for block in blocks for part in session.feed(block)]
+        return _prediction(session, [*parts, *session.finish()])
+
+
+def _prediction(session: "StreamingSession", parts: "Sequence[StreamOutput]") -> Prediction:
+    """Joins the outputs of a whole recording."""
+    import pandas as pd
+
+    from common.inference.formats import columns_of
+
+    predictor, details = session.predictor, session.decoder.details()
+    found = sorted((e for part in parts for e in part.events), key=lambda e: (e.onset_s, e.label))
+    names = columns_of(predictor)
+    values = [[getattr(e, _ATTRIBUTES[name]) for name in names] for e in found]
+    events = pd.DataFrame(values, columns=list(names))
+    known = [part.scores for part in parts if part.scores is not None]
+    empty = np.zeros((0, len(predictor.classes)), np.float32)
+    scores = np.concatenate([empty, *known]).astype(np.float32)
+    hop_s = details.get("hop_s", predictor.framing.hop / predictor.sample_rate_hz)
+    rows = None
+    if "columns" in details:
+        columns = details["columns"]
+        kept = [part.rows for part in parts if len(part.rows)]
+        rows = pd.DataFrame(np.concatenate([np.zeros((0, len(columns))), *kept]), columns=columns)
+    times_s = np.arange(len(scores)) * hop_s
+    classes = tuple(predictor.classes)
+    return Prediction(events, scores, times_s, classes, session.duration_s, rows, tuple(found))
 
 
 def load_run(

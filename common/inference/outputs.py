@@ -117,6 +117,7 @@ class _Collected:
     def __init__(self, session: StreamingSession, lines: TextIO | None, wanted: Wanted):
         self._session, self._lines, self._wanted = session, lines, wanted
         columns = session.decoder.details().get("columns", ())
+        self._has_rows = bool(columns)
         self._whole = [name in _WHOLE for name in columns[2:]]
         self._events: list[Event] = []
         self._submitted: list[np.ndarray] = []
@@ -134,7 +135,8 @@ class _Collected:
                 numbers: list[float] = [int(row[0]), int(row[1])]
                 numbers += [int(value) if whole else _hundredths(value) for value, whole in others]
                 self._add_line(numbers)
-            if part.scores is not None and self._lines is not None and self._wanted.frames:
+            takes_scores = self._wanted.frames and not self._has_rows
+            if part.scores is not None and self._lines is not None and takes_scores:
                 self._has_scores = True
                 for values in np.round(part.scores.astype(np.float64), 4).tolist():
                     self._add_line(values)

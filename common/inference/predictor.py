@@ -58,7 +58,7 @@ class StreamOutput:
         rows: frame-level predictions, (n, columns of the family).
         submitted: the same as in files of a challenge that hold frames; None: there are none.
         scores: probabilities of all classes in the next frames, (T, K), before clip tag gating;
-            None: the family gives rows.
+            of families with rows those of the frames of rows; None: no frame is certain yet.
     """
 
     events: list[Event] = field(default_factory=list)

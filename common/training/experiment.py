@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +21,7 @@ from common.io.files import write_json, write_text
 from common.metrics.score_table import name_published
 from common.settings.folds import FoldConfig
 from common.settings.section import Section
-from common.settings.tasks import BaseTask, TrainingConfig
+from common.settings.tasks import BaseTask, TrainingConfig, flat_settings
 from common.training.callbacks import Scorer
 from common.training.checkpoints import Checkpoints, begin_anew_if_outdated, note_earlier_models
 from common.training.ensemble import chosen_folds
@@ -49,6 +49,9 @@ class BaseExperiment(ABC, Generic[Task, Result]):
     network: Section
     # Names of files in the folder of a stage that are made of its model after the training.
     made_of_models: ClassVar[tuple[str, ...]] = ()
+    # Axes and unit of the outputs of the family's models, by name and number of axes, for programs
+    # that run exported models.
+    OUTPUTS: ClassVar[Mapping[str, Sequence[tuple[tuple[str, ...], str]]]] = {}
 
     @classmethod
     def prepare(cls, task: Task) -> Self:
@@ -79,6 +82,16 @@ class BaseExperiment(ABC, Generic[Task, Result]):
     @abstractmethod
     def frontend(self) -> Frontend | None:
         """Features that the models compute of audio; None: they take stored features."""
+
+    def decoding_facts(self, folder: Path) -> dict[str, Any]:
+        """Settings by which outputs are decoded, and what training has searched for them.
+
+        Args:
+            folder: of the last stage, which holds what was searched.
+        """
+        settings = flat_settings(self.task.model_dump(mode="json"))
+        keys = self.task.decoding_keys
+        return {k: v for k, v in settings.items() if any(f"{k}.".startswith(f"{s}.") for s in keys)}
 
     @abstractmethod
     def decisive_score(self, stage: Stage) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import keras
 import numpy as np
@@ -91,6 +91,11 @@ class TagScorer(Scorer):
 
 class Experiment(FoldedExperiment[TaskConfig, FoldScores]):
     """A segmentation task with its system, checked and ready to run."""
+
+    OUTPUTS: ClassVar = {
+        "masks": [(("batch", "frames", "bands", "classes"), "share of a class, 0 to 1")],
+        "clip": [(("batch", "classes"), "probability")],
+    }
 
     @staticmethod
     def feature_shape(task: TaskConfig) -> tuple[int, int]:

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from common.training.ensemble import load_models, scored_stages
-from sed_task4.predictor import ClipPredictor
+from sed_task4.predictor import ClipPredictor, features_of
 from sed_task4.segmentation.config import TaskConfig
 from sed_task4.segmentation.experiment import Experiment
 from sed_task4.segmentation.segmenter import clip_windows
+
+__all__ = ["features_of", "load_predictor"]
 
 
 def load_predictor(
