@@ -146,11 +146,19 @@ class ScoreReport(ScoreTables):
 
     def remarks(self) -> list[str]:
         """Returns the sentences below the table."""
-        return [
+        meaning = (
             "ER, F: segments of 1 s. DOA error: degrees. FR: frame recall. SELD: mean of ER, 1 - F,"
-            " DOA error / 180 and 1 - FR.",
-            *self.notes,
-        ]
+            " DOA error / 180 and 1 - FR."
+        )
+        first = next(iter(self.counts.values()), None)
+        counted = []
+        if first is not None:
+            entries, directions = first["detection"]["n_reference"], first["directions"]
+            counted.append(
+                f"Reference of {self.rows[0].label!r}: {entries} classes in segments,"
+                f" {directions['n_reference']} directions in {directions['n_frames']} frames."
+            )
+        return [meaning, *counted, *self.notes]
 
 
 def score_report(

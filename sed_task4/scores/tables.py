@@ -1,11 +1,13 @@
 """Score tables of a test set: names and headings of scores, rows of systems, stored reports."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any, Self
 
 from common.metrics.detection import INFINITE_RATE
-from common.metrics.score_table import ScoreTable, ScoreTables, score_cells
+from common.metrics.score_table import ScoreTable, ScoreTables, format_score, score_cells
 from sed_task4.scores.maestro import MAESTRO_CLASS_COLUMNS, MAESTRO_COLUMNS
 from sed_task4.scores.threshold_scores import COLUMNS, SweptCurves, columns_of
 
@@ -42,6 +44,9 @@ BASELINES = ALWAYS_SILENT, ALWAYS_ACTIVE, TRUE_TAGS = (
     "always active",
     "true tags, whole clip",
 )
+
+# PSDS of all classes, and of most single ones, that together want an explanation.
+_NEARLY_ZERO, _GOOD = 0.1, 0.3
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,38 @@ class ScoreReport(ScoreTables):
             " event's length. Segments: 1 s and 0.2 s. Best F: event-based, the best threshold of"
             " each class."
         )
-        return [conventions, *self.notes]
+        return [conventions, *_surprises(self), *self.notes]
+
+
+def _events_text(report: ScoreReport) -> str:
+    """Number of reference events, where the classes of the first row have it."""
+    counts = report.rows[0].by_class.get("n_events", ())
+    return f", {sum(counts):.0f} events" if len(counts) else ""
+
+
+def _surprises(report: ScoreReport) -> Iterator[str]:
+    """Explains scores of the first row that seem to contradict others."""
+    scores, by_class = report.rows[0].scores, report.rows[0].by_class
+    best, own = scores.get("best_f", math.nan), scores.get("event_macro_f", math.nan)
+    if best < own:
+        yield (
+            f"Best F, {format_score('f', best)}, lies below event F, {format_score('f', own)}: it"
+            " is of the decoder whose thresholds are swept (see below), not of the run's own."
+        )
+    for name in ("psds1", "psds2"):
+        known = {
+            label: value
+            for label, value in zip(report.classes, by_class.get(name, ()), strict=False)
+            if not math.isnan(value)
+        }
+        if known and scores.get(name, math.nan) < _NEARLY_ZERO and median(known.values()) > _GOOD:
+            lowest = sorted(known, key=lambda label: known[label])[:3]
+            named = ", ".join(f"{label} {known[label]:.3f}" for label in lowest)
+            yield (
+                f"{name.upper().replace('PSDS', 'PSDS ')} is {scores[name]:.3f} although half of the"
+                f" classes have over {_GOOD:g}: the standard deviation over the classes is"
+                f" subtracted. Lowest: {named}."
+            )
 
 
 def score_tables(
@@ -149,7 +185,7 @@ def score_tables(
         of_classes: headings by name of the score, of the table of classes.
     """
     scores = {row.label: row.scores.get for row in report.rows}
-    counted = f"{report.n_clips} clips"
+    counted = f"{report.n_clips} clips{_events_text(report)}"
     more = columns_of({name: None for row in report.rows for name in row.scores})
     tables = [
         ScoreTable(title, score_cells(columns, scores, counted))

@@ -161,7 +161,9 @@ class LocationReport(ScoreTables):
 
     def remarks(self) -> list[str]:
         """Returns the sentences below the tables."""
-        return [f"{rules.name}: {described(rules)}" for rules in self.rules] + list(self.notes)
+        counted = f"Reference: {self.n_reference.sum():.0f} sources, by {self.rules[0].name}."
+        of_rules = [f"{rules.name}: {described(rules)}" for rules in self.rules]
+        return [*of_rules, counted, *self.notes]
 
     def _lines(self, average: str) -> list[list[str]]:
         heading = ["", "recordings"]
