@@ -168,7 +168,7 @@ def _surprises(report: ScoreReport) -> Iterator[str]:
             lowest = sorted(known, key=lambda label: known[label])[:3]
             named = ", ".join(f"{label} {known[label]:.3f}" for label in lowest)
             yield (
-                f"{name.upper().replace('PSDS', 'PSDS ')} is {scores[name]:.3f} although half of the"
+                f"PSDS {name[-1]} is {scores[name]:.3f} although half of the"
                 f" classes have over {_GOOD:g}: the standard deviation over the classes is"
                 f" subtracted. Lowest: {named}."
             )
