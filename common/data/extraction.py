@@ -50,6 +50,7 @@ from common.io.archives import read_arrays, write_arrays
 from common.io.files import is_file_name, load_json, remove_temporaries
 from common.io.locks import only_one
 from common.io.notes import Note, collected, summaries
+from common.io.terminal import bar_pace
 from common.runtime.parallel import parallel_map
 from common.settings.parallel import ParallelConfig
 
@@ -277,7 +278,7 @@ def _make_all(
     notes: list[Note] = []
     results = parallel_map(partial(_noted_shard, recipe), plans, parallel)
     shown = {"unit": "file", "desc": recipe.folder.name, "disable": not progress}
-    with tqdm(total=n_items, smoothing=0.1, **shown) as bar:
+    with tqdm(total=n_items, smoothing=0.1, **bar_pace(), **shown) as bar:
         for (plan, was_made, failure), remarks in results:
             notes += remarks
             made += was_made

@@ -97,3 +97,12 @@ def columns() -> int | None:
     """Width of the terminal, or that in COLUMNS; None: the output goes elsewhere."""
     is_known = "COLUMNS" in os.environ or (sys.stdout is not None and sys.stdout.isatty())
     return shutil.get_terminal_size().columns if is_known else None
+
+
+def bar_pace() -> dict[str, float]:
+    """Options of a tqdm bar: into a file or a pipe it writes a line in half a minute, no more."""
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()
+    return {
+        "mininterval": 0.1 if is_terminal else 30.0,
+        "maxinterval": 10.0 if is_terminal else 60.0,
+    }

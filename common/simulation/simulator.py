@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from tqdm import tqdm
 
+from common.io.terminal import bar_pace
 from common.runtime.parallel import parallel_map
 from common.settings.parallel import ParallelConfig
 from common.settings.section import Section
@@ -126,9 +127,8 @@ class Simulator(ABC, Generic[Plan, Sounds]):
     ) -> float:
         write = self.writer(pending, sounds, scratch)
         seconds = parallel_map(write, pending, self.parallel)
-        return sum(
-            tqdm(seconds, self.unit, len(pending), unit="file", disable=not progress), start=0.0
-        )
+        shown = {"unit": "file", "disable": not progress, **bar_pace()}
+        return sum(tqdm(seconds, self.unit, len(pending), **shown), start=0.0)
 
     def check(self) -> None:
         """Compares the dataset in `root` with these settings.

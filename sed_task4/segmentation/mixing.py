@@ -24,6 +24,7 @@ from common.errors import DataError
 from common.io.files import load_json, remove_temporaries, write_json, write_text
 from common.io.locks import only_one
 from common.io.notes import Note, collected, summaries
+from common.io.terminal import bar_pace
 from common.runtime.parallel import parallel_map, require_engine
 from common.settings.parallel import ParallelConfig
 from common.settings.tasks import load_task
@@ -438,7 +439,8 @@ def _write_mixtures(
     written = parallel_map(write, mixtures, parallel or ParallelConfig())
     notes: list[Note] = []
     shown_bar = bool(progress and mixtures)
-    for remarks in tqdm(written, "mixtures", len(mixtures), unit="file", disable=not shown_bar):
+    shown = {"unit": "file", "disable": not shown_bar, **bar_pace()}
+    for remarks in tqdm(written, "mixtures", len(mixtures), **shown):
         notes += remarks
     for line in summaries(notes):
         logger.warning("%s", line)

@@ -238,3 +238,22 @@ def test_figures_draw_names_of_any_script(tmp_path):
         tags=np.zeros(2),
     )
     figure.savefig(tmp_path / "a.png")
+
+
+def test_bars_that_go_into_a_file_are_a_line_each_half_minute(monkeypatch):
+    class Stream:
+        def __init__(self, is_terminal):
+            self.isatty = lambda: is_terminal
+
+    monkeypatch.setattr("sys.stderr", Stream(False))
+    assert terminal.bar_pace()["mininterval"] == 30.0
+    monkeypatch.setattr("sys.stderr", Stream(True))
+    assert terminal.bar_pace()["mininterval"] == 0.1
+
+
+def test_the_width_of_tables_is_that_of_a_terminal_or_of_columns(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    assert terminal.columns() is None
+    monkeypatch.setenv("COLUMNS", "72")
+    assert terminal.columns() == 72
