@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FIGURES = ("optimization_history", "param_importances", "slice", "parallel_coordinate")
+_KEY_INCHES = 2.4  # width of a figure for each key of a search
 _STATES = {"COMPLETE": "finished", "FAIL": "failed", "RUNNING": "unfinished"}
 
 
@@ -102,6 +104,19 @@ def draw_study(study: Any, target: Target, folder: Path) -> None:
             warnings.simplefilter("ignore")  # the functions are marked as experimental
             axes = getattr(optuna.visualization.matplotlib, f"plot_{name}")(study, **options[name])
         figure = np.ravel(axes)[0].figure
+        _part_ticks(figure, len(study.best_trial.params))
         with atomic_path(folder / f"{name}.png") as temporary:
             figure.savefig(temporary, format="png", dpi=120, bbox_inches="tight")
         pyplot.close(figure)
+
+
+def _part_ticks(figure: Any, n_keys: int) -> None:
+    """Widens a figure with its keys, and turns labels below an axis upright where they overlap."""
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(max(width, _KEY_INCHES * n_keys), height)
+    figure.canvas.draw()
+    for axes in figure.axes:
+        labels = [label for label in axes.get_xticklabels() if label.get_text()]
+        boxes = sorted((label.get_window_extent() for label in labels), key=lambda box: box.x0)
+        if any(left.x1 > right.x0 for left, right in pairwise(boxes)):
+            axes.tick_params(axis="x", labelrotation=90)

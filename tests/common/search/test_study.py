@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar, TextIO
@@ -14,11 +15,19 @@ from typing import ClassVar, TextIO
 import optuna
 import pytest
 import yaml
+from matplotlib import pyplot
 
 from common.cli.train import main as train
 from common.cli.tune import main
 from common.errors import CheckpointError, ConfigError, DataError
-from common.search.results import FIGURES, Target, best_settings, draw_study, trials_table
+from common.search.results import (
+    FIGURES,
+    Target,
+    _part_ticks,
+    best_settings,
+    draw_study,
+    trials_table,
+)
 from common.search.space import Choice, Range
 from common.search.study import STORAGE, Search, run_search, score_of
 from common.settings.tasks import check_task
@@ -296,6 +305,19 @@ def test_the_figures_of_a_study_are_drawn_for_any_scores(scores, tmp_path):
     drawn = {path.stem for path in tmp_path.iterdir()}
     varied = len(set(scores) - {None}) > 1
     assert drawn == set(FIGURES) - (set() if varied else {"param_importances"})
+
+
+def test_choices_below_an_axis_do_not_overlap():
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(4.0, 3.0))
+    left.set_xticks(range(4), [f"'[{n}, {n}, {n}]'" for n in (32, 64, 96, 128)])
+    right.set_xticks(range(3), "abc")
+    _part_ticks(figure, 2)
+    figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in left.get_xticklabels()]
+    assert all(one.x1 <= other.x0 for one, other in pairwise(boxes))
+    assert {label.get_rotation() for label in right.get_xticklabels()} == {0.0}
+    assert figure.get_size_inches()[0] == pytest.approx(2 * 2.4)
+    pyplot.close(figure)
 
 
 @pytest.mark.parametrize(
