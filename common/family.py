@@ -105,7 +105,11 @@ class Simulator(Protocol):
 
 
 class Predictors(Protocol):
-    """`<family>/predictor.py`: finished runs over recordings of any length."""
+    """`<family>/predictor.py`: finished runs over recordings of any length.
+
+    `common.api.features` also takes `features_of(audio, task)`, from (samples, channels) to
+    (frames, bands, channels) as they are stored.
+    """
 
     # Loads the models of one fold, or of all (None); `live`: short delay, few windows at a time.
     # `checkpoint`: "best", "last" or the number of an epoch; only given if one is asked for.
@@ -148,7 +152,11 @@ class Download(Protocol):
 
 
 class Scores(Protocol):
-    """`<family>/score.py`: scores of submission files, `dcase score`."""
+    """`<family>/score.py`: scores of submission files, `dcase score`.
+
+    `common.api.score` also takes `score_task(estimated, reference, task, task_id)`, paths to a
+    report.
+    """
 
     # Runs the command; returns its exit status.
     def main(self, arguments: Sequence[str] | None = None) -> int: ...
