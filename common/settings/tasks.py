@@ -420,7 +420,8 @@ def resolve(tasks: Mapping[str, dict], task_id: str, seen: tuple[str, ...] = ())
     if own.get("system", base.get("system")) != base.get("system"):
         base.pop("network", None)
     if "published" in own:
-        base.pop("published", None)
+        for key in ("published", "published_dataset", "published_on"):
+            base.pop(key, None)
     return merge(base, own)
 
 

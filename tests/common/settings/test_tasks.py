@@ -80,13 +80,14 @@ def test_sizes_of_another_systems_network_are_not_inherited():
 
 def test_published_scores_are_those_of_one_task_alone():
     tasks = {
-        "1": {"published": {"f": 0.2, "er": 0.5}},
+        "1": {"published": {"f": 0.2, "er": 0.5}, "published_on": "a", "published_dataset": "A"},
         "2": {"inherits": "1", "published": {"f": 0.3}},
         "3": {"inherits": "2", "b": 3},
         "4": {"inherits": "3", "published": None},
     }
     assert resolve(tasks, "2")["published"] == resolve(tasks, "3")["published"] == {"f": 0.3}
     assert resolve(tasks, "4")["published"] is None
+    assert not {"published_on", "published_dataset"} & set(resolve(tasks, "2"))  # not those of "1"
 
 
 @pytest.mark.parametrize(
@@ -322,3 +323,10 @@ def test_published_scores_name_their_data(task_id):
     task = load_task(PARAMS, task_id)
     assert bool(task.published) <= bool(task.published_on)
     assert len(task.published_notes) == bool(task.published)
+
+
+def test_published_scores_of_all_tasks_name_their_dataset_and_its_part():
+    tasks = read_tasks(PARAMS)
+    resolved = [resolve(tasks, name) for name in tasks]
+    known = [task for task in resolved if task.get("published")]
+    assert known and all(task["published_dataset"] and task["published_on"] for task in known)
