@@ -191,7 +191,7 @@ def test_recordings_without_metadata_and_the_reverse_are_listed(tmp_path):
         in message
     )
     assert f"no recording in {tmp_path / 'foa_dev'} for 1 file(s): split1_ir0_ov1_3.csv" in message
-    assert "Unpack the dataset again" in message
+    assert "Add the missing files (unpack a published dataset again)" in message
 
 
 def test_a_development_set_without_any_metadata_is_an_error(tmp_path):

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from common.errors import ConfigError
 from common.models.layers import set_weights_by_name, weights_by_name, with_statistics
+from sed_task4.config import SecondPassConfig
 from sed_task4.dataset import DatasetConfig
 from sed_task4.decoding import DecodingConfig, decode_clip
 from sed_task4.systems.crnn_two_pass import (
@@ -110,7 +111,9 @@ def test_the_outputs_stay_float32_under_mixed_precision(mixed_bfloat16):
 
 def task(**settings) -> SimpleNamespace:
     return SimpleNamespace(
-        network={**SMALL, **settings}, dataset=DatasetConfig(classes=("a", "b", "c"))
+        network={**SMALL, **settings},
+        dataset=DatasetConfig(classes=("a", "b", "c")),
+        second_pass=SecondPassConfig(),
     )
 
 
