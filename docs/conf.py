@@ -36,6 +36,8 @@ PAGES = {
 default_role = "literal"
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+# A module documents what it defines, not what it hands on.
+autodoc_default_options = {"ignore-module-all": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 suppress_warnings = ["ref.python"]  # a bare name, such as SceneSettings, may be of either family
