@@ -32,8 +32,8 @@ if TYPE_CHECKING:  # pydantic takes a third of the time of --help
 logger = logging.getLogger(__name__)
 DESCRIPTION = "Trains the system of a task over its folds and scores it on unseen recordings."
 TIMES = (
-    "Time of a training on two CPU cores: minutes for small networks on few simulated recordings,"
-    " which they write; hours, or days, for the others, which are for a GPU."
+    "Time of a training on two CPU cores: minutes for small networks on few recordings, the demos"
+    " and what inherits them; hours, or days, for the others, which are for a GPU."
 )
 RUNS = "A run is kept in <output_dir>/<task-id>_<job-id>/; started again with its ids, it resumes."
 
@@ -144,11 +144,10 @@ def _task_lines(name: str, task: Mapping[str, Any], also: str, width: int) -> It
 
 
 def _time_on_a_cpu(task: Mapping[str, Any]) -> str:
-    """Order of the time that a training takes, by the size of the recordings that it writes."""
-    preset = (task.get("simulation") or {}).get("preset")
-    writes_few = task.get("simulate_missing_dataset") and preset in ("demo", "fixture")
+    """Order of the time that a training takes; small tasks are those that inherit the demos."""
+    is_small = (task.get("simulation") or {}).get("preset") in ("demo", "fixture")
     is_cut = (task.get("training") or {}).get("batches_per_pass") is not None
-    return "minutes" if writes_few or is_cut else "hours"
+    return "minutes" if is_small or is_cut else "hours"
 
 
 def _check_family(options: argparse.Namespace, family: str) -> None:
