@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common.errors import CheckpointError, ConfigError, DataError, UserError
+from common.events.table import EVENT_COLUMNS
 from common.family import load
 from common.inference.loading import Prediction, Run, load_run
 from common.settings.tasks import BaseTask, check_task, flat_settings, load_task
@@ -33,7 +34,6 @@ __all__ = [
     "score",
     "train",
 ]
-_EVENT_COLUMNS = ("filename", "onset", "offset", "event_label")
 
 
 def train(
@@ -201,12 +201,12 @@ def _as_file(given: "str | Path | pd.DataFrame", path: Path) -> Path:
     """A path as it is; a table of events written to a file, which is read as all others are."""
     if isinstance(given, str | Path):
         return Path(given)
-    missing = [name for name in _EVENT_COLUMNS if name not in getattr(given, "columns", ())]
+    missing = [name for name in EVENT_COLUMNS if name not in getattr(given, "columns", ())]
     if missing:
         received = ", ".join(map(str, getattr(given, "columns", [type(given).__name__])))
         raise DataError(
-            f"Expected: a path, or a table with the columns {', '.join(_EVENT_COLUMNS)}. Received:"
+            f"Expected: a path, or a table with the columns {', '.join(EVENT_COLUMNS)}. Received:"
             f" {received}. Rename its columns, or use `Prediction.event_list`."
         )
-    given[[*_EVENT_COLUMNS]].to_csv(path, sep="\t", index=False)
+    given[[*EVENT_COLUMNS]].to_csv(path, sep="\t", index=False)
     return path

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 
 from common.audio.formats import FoundSounds, find_sounds, is_sound, list_sounds, shown, stem_of
 from common.errors import DataError
+from common.events.table import EVENT_COLUMNS
 from common.io.files import is_file_name
 from common.io.tables import header_of, number_hint, parse_table, read_text, to_number, to_numbers
 from common.settings.classes import MappedClasses
@@ -24,7 +25,7 @@ if TYPE_CHECKING:  # pandas takes a second to import: settings are read without 
 
 logger = logging.getLogger(__name__)
 
-STRONG_COLUMNS = ("filename", "onset", "offset", "event_label")
+STRONG_COLUMNS = EVENT_COLUMNS
 SOFT_COLUMNS = (*STRONG_COLUMNS, "confidence")
 WEAK_COLUMNS = ("filename", "event_labels")
 NAME_COLUMNS = ("filename",)

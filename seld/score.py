@@ -481,11 +481,14 @@ def _task_report(options: argparse.Namespace, task: Any) -> ScoreReport | Locati
     _refuse_year_options(options)
     folders = options.submissions, options.metadata
     report = score_folder(*folders, task.dataset, splits=options.splits, published=task.published)
-    if task.published:
-        of_task = f"Published: task {options.task}, {task.description}."
-        rows = name_published(report.rows, task.published_label)
-        report = replace(report, rows=rows, notes=(*report.notes, of_task, *task.published_notes))
-    return report
+    return _with_origin(report, options.task, task) if task.published else report
+
+
+def _with_origin(report: Any, task_id: str, task: Any) -> Any:
+    """A report of files that says whose published scores stand in it, and of which dataset."""
+    of_task = f"Published: task {task_id}, {task.description}."
+    rows = name_published(report.rows, task.published_label)
+    return replace(report, rows=rows, notes=(*report.notes, of_task, *task.published_notes))
 
 
 def score_task(
@@ -530,13 +533,8 @@ def _year_report(options: argparse.Namespace, task: Any = None) -> LocationRepor
     )
     if not published:
         return report
-    of_task = f"Published: task {options.task}, {task.description}."
-    values = published_rows(published, report.rules[0])
-    return replace(
-        report,
-        rows=(*report.rows, *name_published(values, task.published_label)),
-        notes=(*report.notes, of_task, *task.published_notes),
-    )
+    rows = *report.rows, *published_rows(published, report.rules[0])
+    return _with_origin(replace(report, rows=rows), options.task, task)
 
 
 def _refuse_year_options(options: argparse.Namespace) -> None:

@@ -15,6 +15,15 @@ from common.training.ensemble import TrainedStage
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 SELDNET = {"network.n_filters": 4, "network.gru_units": "[6]", "network.dense_units": "[8]"}
+# On four seconds of audio at 8 kHz.
+SHORT_SELDNET = SELDNET | {
+    "dataset__sample_rate_hz": 8000,
+    "dataset__recording_s": 4.0,
+    "features__n_fft": 512,
+    "features__n_mels": 16,
+    "network__pool_bands": "[4, 2, 2]",
+    "pipeline__sequence_frames": 50,
+}
 TWO_STAGE = {"network.filters": "[4, 4]", "network.gru_units": 4, "network.also_joint": "false"}
 CRNN = {"network.n_filters": 4, "network.gru_units": "[4]"}
 CNN = {"network.filters": "[2, 2, 4, 4]"}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from common.cli.base import add_checkpoint, base_parser, run_safely
 from common.family import load
-from common.features.frontend import AUDIO, Frontend
+from common.features.frontend import Frontend
 from common.features.settings import as_frontend
 from common.inference.export import (
     ENDINGS,
@@ -23,7 +23,7 @@ from common.inference.export import (
     of_audio,
     output_errors,
 )
-from common.inference.export_metadata import metadata_of
+from common.inference.export_metadata import metadata_of, takes_audio
 from common.inference.loading import checked_checkpoint
 from common.runtime.backend import choose_backend, start_backend
 from common.settings.tasks import RunConfig, check_task, merge
@@ -59,10 +59,9 @@ def _run(arguments: Sequence[str]) -> None:
     check_packages(options.format)
     frontend = device_frontend(options.run) if options.with_frontend else None
     system = load_ensemble(options.run, options.fold, options.stage, wanted)
-    metadata = described(system, options.run, options.fold, frontend)
-    if frontend is not None and metadata["input"]["name"] != AUDIO:
+    if frontend is not None and not takes_audio(system):
         system = of_audio(system, frontend)
-        metadata = described(system, options.run, options.fold, frontend)
+    metadata = described(system, options.run, options.fold, frontend)
     path = options.out or options.run / f"model{ENDINGS[options.format]}"
     export(system, path, options.format, metadata)
     logger.info("Wrote %s, a model from %s.", path, describe(system))

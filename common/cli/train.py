@@ -24,7 +24,7 @@ from common.cli.base import (
     training_command,
 )
 from common.errors import ConfigError, DataError
-from common.family import is_family, load
+from common.family import load
 
 if TYPE_CHECKING:  # pydantic takes a third of the time of --help
     from common.settings.tasks import BaseTask
@@ -76,9 +76,8 @@ def _run(arguments: Sequence[str], script: Script) -> None:
         if not arguments:
             print(parser.format_usage().strip())
             print(f"No ids given: task {script.default_task}, job 1. --list shows all tasks.\n")
-        if script.family is not None:
-            _check_family(options, script.family)
-        train(options.task_id, options.job_id, options.overrides, options.params, options.finish)
+        given = options.task_id, options.job_id, options.overrides, options.params, options.finish
+        train(*given, script.family)
 
 
 def _parser(description: str, default_task: str | None) -> argparse.ArgumentParser:
@@ -150,26 +149,13 @@ def _time_on_a_cpu(task: Mapping[str, Any]) -> str:
     return "minutes" if is_small or is_cut else "hours"
 
 
-def _check_family(options: argparse.Namespace, family: str) -> None:
-    """Refuses the task of another family than a script is made for."""
-    from common.settings.tasks import read_task  # see `train`
-
-    task = read_task(params_path(options.params), options.task_id)
-    other, system = str(task.get("family")), str(task.get("system"))
-    if is_family(other) and other != family:
-        command = f"{training_command(other, system)} {options.task_id} {options.job_id}"
-        raise ConfigError(
-            f"Task {options.task_id} is of the family {other}. Expected: one of the family"
-            f" {family}; --list shows them. To train {options.task_id}: {command}"
-        )
-
-
 def train(
     task_id: str,
     job_id: str = "1",
     overrides: Sequence[str] = (),
     params: Path | None = None,
     finish: bool = False,
+    family: str | None = None,
 ) -> Path:
     """Trains the system of a task and scores it; a run that was stopped resumes.
 
@@ -179,6 +165,7 @@ def train(
         overrides: `key=value` texts of settings.
         params: settings file; None: `params.yaml` of the current folder, or the installed one.
         finish: end a training that runs or was stopped, see `--finish`.
+        family: the only one whose tasks are trained; None: any.
 
     Returns:
         The run's directory.
@@ -196,6 +183,12 @@ def train(
     from common.training.run_directory import accepted_changes, open_run, record_data
 
     task = load_task(params_path(params), task_id, overrides)
+    if family not in (None, task.family):
+        raise ConfigError(
+            f"Task {task_id} is of the family {task.family}. Expected: one of the family {family};"
+            f" --list shows them. To train {task_id}:"
+            f" {training_command(task.family, task.system)} {task_id} {job_id}"
+        )
     folder = run_folder(task, task_id, job_id)
     settings = task.model_dump(mode="json")
     print(f"Task {task_id}, job {job_id}: {task.description}", flush=True)

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.features.frontend import Frontend
+from common.features.frontend import AUDIO, Frontend
 
 if TYPE_CHECKING:
     from common.training.ensemble import Ensemble
@@ -21,10 +21,16 @@ VERSION = 1
 FILE = "metadata.json"
 EXTRA = "assets.extra"  # folder of a SavedModel that no loader touches
 _AXES = {
-    "audio": ("batch", "samples", "channels"),
+    AUDIO: ("batch", "samples", "channels"),
     "features": ("batch", "frames", "bands", "channels"),
 }
-_UNITS = {"audio": "16-bit samples", "features": "as extraction stores them, not standardised"}
+_UNITS = {AUDIO: "16-bit samples", "features": "as extraction stores them, not standardised"}
+
+
+def takes_audio(system: "Ensemble") -> bool:
+    """True for models of audio, False for those of features."""
+    _, model = system.stages[0]
+    return str(model.inputs[0].dtype) == "int16"
 
 
 def metadata_of(
@@ -43,7 +49,7 @@ def metadata_of(
         number, of which the mean is taken), `hop_s`, `features`, `input`, `outputs`, `decoding`.
     """
     task, (_, model) = experiment.task, system.stages[0]
-    name = "audio" if model.inputs[0].dtype == "int16" else "features"
+    name = AUDIO if takes_audio(system) else "features"
     shapes: dict[str, Any] = {}
     for stage, each in system.stages:
         shapes |= {key: each.output[key].shape for key in stage.outputs_used or each.output}

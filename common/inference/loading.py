@@ -14,6 +14,7 @@ import numpy as np
 
 from common.audio.stream import FileSource, converted
 from common.errors import ConfigError
+from common.events.table import EVENT_COLUMNS
 from common.family import load
 from common.runtime.backend import start_backend
 from common.settings.tasks import (
@@ -81,9 +82,8 @@ class Prediction:
         """
         import pandas as pd
 
-        columns = ["filename", "onset", "offset", "event_label"]
         rows: list[tuple] = [(filename, e.onset_s, e.offset_s, e.label) for e in self.found]
-        return pd.DataFrame(rows or [(filename, None, None, None)], columns=columns)
+        return pd.DataFrame(rows or [(filename, None, None, None)], columns=list(EVENT_COLUMNS))
 
 
 class Run:

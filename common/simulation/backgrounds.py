@@ -9,7 +9,7 @@ from scipy import fft, signal
 from common.simulation.ambience import EXTRAS
 from common.simulation.random_streams import Draw
 from common.simulation.sounds import Recipes
-from common.simulation.sounds.synthesis import rms, time_axis
+from common.simulation.sounds.synthesis import time_axis, to_unit_rms
 from common.simulation.sounds.wide.surroundings import surroundings
 
 LoopKind = Literal["babble", "steps"]
@@ -28,7 +28,7 @@ def noise_floor(draw: Draw, n: int, rate_hz: int) -> np.ndarray:
     shape = np.maximum(frequencies_hz, np.float32(MIN_HZ)) ** np.float32(
         -draw.uniform(*NOISE_SLOPES) / 2
     )
-    return _to_unit_rms(fft.irfft(fft.rfft(draw.noise(n_fft)) * shape, n_fft)[:n])
+    return to_unit_rms(fft.irfft(fft.rfft(draw.noise(n_fft)) * shape, n_fft)[:n])
 
 
 def mains_hum(draw: Draw, n: int, rate_hz: int) -> np.ndarray:
@@ -41,12 +41,12 @@ def mains_hum(draw: Draw, n: int, rate_hz: int) -> np.ndarray:
             draw.uniform(0.3, 1.0) / harmonic * np.exp(2j * np.pi * draw.rng.uniform())
         )
         total *= turn
-    return _to_unit_rms(total.real)
+    return to_unit_rms(total.real)
 
 
 def background_loop(kind: LoopKind, draw: Draw, rate_hz: int, n: int) -> np.ndarray:
     """Makes a seamless mono loop of people talking or walking, unit RMS, float32 (n,)."""
-    return _to_unit_rms(np.sum([sound for sound, _ in EXTRAS[kind](draw, rate_hz, n)], axis=0))
+    return to_unit_rms(np.sum([sound for sound, _ in EXTRAS[kind](draw, rate_hz, n)], axis=0))
 
 
 def mono_background(
@@ -71,7 +71,7 @@ def mono_background(
         loop = draw.choice(loops)
         gain = np.float32(10 ** (draw.uniform(-15.0, -3.0) / 20))
         x += gain * repeat_from(loop, int(draw.rng.integers(len(loop))), n)
-    return _to_unit_rms(x)
+    return to_unit_rms(x)
 
 
 def repeat_from(loop: np.ndarray, start: int, n: int) -> np.ndarray:
@@ -121,7 +121,3 @@ def tilt(x: np.ndarray, tilt_db: float) -> np.ndarray:
     zero = (ratio - 1) / (ratio + 1)
     b, a = ([1.0, -zero], [1.0]) if tilt_db > 0 else ([1.0 - zero], [1.0, -zero])
     return signal.lfilter(np.array(b, np.float32), np.array(a, np.float32), x).astype(np.float32)
-
-
-def _to_unit_rms(x: np.ndarray) -> np.ndarray:
-    return (x / max(rms(x), 1e-9)).astype(np.float32)

@@ -20,7 +20,7 @@ from common.settings.tasks import load_task
 from sed_task4.features import extract_features
 from tests.documents import ROOT, blocks
 from tests.patience import PATIENCE_S
-from tests.runs import CNN, PARAMS, SELDNET, noises, task_of, write_run
+from tests.runs import CNN, PARAMS, SHORT_SELDNET, noises, task_of, write_run
 
 RATE_HZ = 8000
 CLIPS = {"dataset__sample_rate_hz": RATE_HZ, "dataset__clip_s": 2.0, "features__fmax_hz": "null"}
@@ -28,14 +28,6 @@ EASY = {"decoding__tag_threshold": 0.3, "decoding__high_threshold": 0.5}
 EASY |= {"decoding__low_threshold": 0.45, "decoding__smooth_frames": 2}
 SIZES = {"pipeline__sequence_frames": 128, "features__n_fft": 512}
 SETTINGS = CNN | CLIPS | EASY | SIZES
-ARRAY = SELDNET | {
-    "dataset__sample_rate_hz": RATE_HZ,
-    "dataset__recording_s": 4.0,
-    "features__n_fft": 512,
-    "features__n_mels": 16,
-    "network__pool_bands": "[4, 2, 2]",
-    "pipeline__sequence_frames": 50,
-}
 EVENTS = "filename\tonset\toffset\tevent_label\n"
 REFERENCE = f"{EVENTS}a.wav\t0.5\t2.0\tSpeech\nb.wav\t1.0\t4.0\tDog\n"
 ESTIMATED = f"{EVENTS}a.wav\t0.55\t2.05\tSpeech\nb.wav\t3.0\t4.0\tDog\n"
@@ -51,7 +43,7 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def array_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("array")
-    return write_run(task_of("demo", folder, **ARRAY), folder / "run")
+    return write_run(task_of("demo", folder, **SHORT_SELDNET), folder / "run")
 
 
 def test_code_of_the_page_runs(array_run, tmp_path, monkeypatch):

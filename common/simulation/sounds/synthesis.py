@@ -58,6 +58,11 @@ def to_unit_peak(x: np.ndarray) -> np.ndarray:
     return (x / max(float(np.abs(x).max()), 1e-9)).astype(np.float32)
 
 
+def to_unit_rms(x: np.ndarray) -> np.ndarray:
+    """Scales to a root mean square of 1; silence stays silence."""
+    return (x / max(rms(x), 1e-9)).astype(np.float32)
+
+
 def band_pass(x: np.ndarray, rate_hz: int, low_hz: float, high_hz: float) -> np.ndarray:
     """Filters with a second-order Butterworth band-pass (4 poles)."""
     edges_hz = (low_hz, min(high_hz, 0.47 * rate_hz))

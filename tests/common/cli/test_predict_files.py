@@ -22,7 +22,7 @@ from sed_task4.submission import CLIPS, EVENTS
 from seld import score as seld_score
 from seld.submission import read_submission
 from tests.pages import ReadPage
-from tests.runs import CNN, SELDNET, noises, task_of, write_run
+from tests.runs import CNN, SHORT_SELDNET, noises, task_of, write_run
 
 RATE_HZ = 8000
 CLIPS_OF_2_S = {"dataset__sample_rate_hz": RATE_HZ, "dataset__clip_s": 2.0}
@@ -35,14 +35,6 @@ EASY = {
 }
 SED = CNN | CLIPS_OF_2_S | EASY
 SED |= {"features__fmax_hz": "null", "pipeline__sequence_frames": 128, "features__n_fft": 512}
-SELD = SELDNET | {
-    "dataset__sample_rate_hz": RATE_HZ,
-    "dataset__recording_s": 4.0,
-    "features__n_fft": 512,
-    "features__n_mels": 16,
-    "network__pool_bands": "[4, 2, 2]",
-    "pipeline__sequence_frames": 50,
-}
 ALL = ",".join(NAMES)
 NAMES_OF = {
     "sed": ("day1/one.wav", "day2/two three.flac"),
@@ -50,7 +42,7 @@ NAMES_OF = {
 }
 
 
-FAMILIES = {"sed": ("cnn9-demo", SED, 1), "seld": ("demo", SELD, 4)}
+FAMILIES = {"sed": ("cnn9-demo", SED, 1), "seld": ("demo", SHORT_SELDNET, 4)}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +52,7 @@ def runs(tmp_path_factory):
     found = {}
     for name, task_id, settings, channels in (
         ("sed", "cnn9-demo", SED, 1),
-        ("seld", "demo", SELD, 4),
+        ("seld", "demo", SHORT_SELDNET, 4),
     ):
         statistics = {"mean": -30.0, "std": 15.0} if name == "sed" else {}
         run = write_run(task_of(task_id, folder, **settings), folder / name, **statistics)

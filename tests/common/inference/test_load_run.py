@@ -15,7 +15,7 @@ from common.inference.formats import fields
 from common.inference.outputs import predict_file
 from common.training.stage import FINISHED
 from tests.patience import PATIENCE_S
-from tests.runs import CNN, SEGMENTATION, SELDNET, noises, task_of, write_run
+from tests.runs import CNN, SEGMENTATION, SHORT_SELDNET, noises, task_of, write_run
 
 RATE_HZ = 8000
 CLIPS = {"dataset__sample_rate_hz": RATE_HZ, "dataset__clip_s": 2.0, "features__fmax_hz": "null"}
@@ -26,17 +26,9 @@ EASY = {
     "decoding__smooth_frames": 2,
     "decoding__salt_frames": 1,
 }
-ARRAY = {
-    "dataset__sample_rate_hz": RATE_HZ,
-    "dataset__recording_s": 4.0,
-    "features__n_fft": 512,
-    "features__n_mels": 16,
-    "network__pool_bands": "[4, 2, 2]",
-    "pipeline__sequence_frames": 50,
-}
 MIXTURES = {"dataset__event_s": 0.5, "dataset__events_per_mixture": 1}
 FAMILIES = {
-    "seld": ("demo", SELDNET | ARRAY, 4),
+    "seld": ("demo", SHORT_SELDNET, 4),
     "task 4": (
         "cnn9-demo",
         CNN | CLIPS | EASY | {"pipeline__sequence_frames": 128, "features__n_fft": 512},

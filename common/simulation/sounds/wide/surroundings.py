@@ -1,4 +1,4 @@
-"""What is heard around a recording: streets, halls, machines, birds; nothing of it is labelled."""
+"""Surroundings of a recording: streets, halls, machines, birds; nothing of it is labelled."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,9 +10,9 @@ from common.simulation.sounds.synthesis import (
     band_pass,
     coloured_noise,
     fade_edges,
-    rms,
     slow_control,
     time_axis,
+    to_unit_rms,
 )
 from common.simulation.sounds.wide.hits import draw_material, hit, scattered
 from common.simulation.sounds.wide.recording import equalised
@@ -33,16 +33,12 @@ def surroundings(draw: Draw, n: int, rate_hz: int) -> np.ndarray:
     """
     noise = equalised(draw, coloured_noise(draw, n, rate_hz, draw.uniform(-0.3, 2.0)), rate_hz)
     swell = slow_control(draw, n, rate_hz, draw.log_uniform(0.05, 3.0), draw.uniform(0.2, 1.0))
-    x = _to_unit_rms(noise * swell)
+    x = to_unit_rms(noise * swell)
     for make, chance in _HAPPENINGS.items():
         if draw.chance(chance):
             gain = np.float32(10 ** (draw.uniform(*LEVEL_DB) / 20))
-            x += gain * _to_unit_rms(make(draw, n, rate_hz))
-    return _to_unit_rms(x)
-
-
-def _to_unit_rms(x: np.ndarray) -> np.ndarray:
-    return (x / max(rms(x), 1e-9)).astype(np.float32)
+            x += gain * to_unit_rms(make(draw, n, rate_hz))
+    return to_unit_rms(x)
 
 
 def _machine(draw: Draw, n: int, rate_hz: int) -> np.ndarray:
@@ -55,7 +51,7 @@ def _machine(draw: Draw, n: int, rate_hz: int) -> np.ndarray:
     noise = equalised(draw, coloured_noise(draw, n, rate_hz, draw.uniform(0.0, 2.0)), rate_hz)
     turn = (t * draw.log_uniform(0.5, 12.0) + draw.rng.uniform()) % 1.0
     rhythm = (1 - draw.uniform(0.0, 0.9) * turn ** draw.log_uniform(0.3, 3.0)).astype(np.float32)
-    return draw.log_uniform(0.05, 2.0) * _to_unit_rms(hum) + _to_unit_rms(noise) * rhythm
+    return draw.log_uniform(0.05, 2.0) * to_unit_rms(hum) + to_unit_rms(noise) * rhythm
 
 
 def _passing(draw: Draw, n: int, rate_hz: int) -> np.ndarray:
